@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The processor: descriptor tables, the local APIC in x2APIC mode, atomics. */
+#ifndef DYIELD_GUEST_CPU_H
+#define DYIELD_GUEST_CPU_H
+
+#include <stdbool.h>
+
+#include "dyield_abi.h"
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef dyield_u32 u32;
+typedef dyield_u64 u64;
+
+#define READ_ONCE(x)	 (*(const volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
+
+/* System calls of the ring 3 code: INT, number in RAX, arguments RDI to RDX. */
+#define VECTOR_SYSCALL 0x80
+
+/* What interrupt_common in entry.S pushes. */
+struct frame {
+	u64 r15, r14, r13, r12, r11, r10, r9, r8;
+	u64 rbp, rdi, rsi, rdx, rcx, rbx, rax;
+	u64 vector, error;
+	u64 rip, cs, rflags, rsp, ss;
+};
+
+/* The vCPU's index, not its APIC ID; valid in ring 0 after cpu_init(). */
+u32 cpu_index(void);
+void cpu_init(u32 index);
+
+void apic_enable(void);
+u32 apic_id(void);
+void apic_eoi(void);
+/* A fixed, edge-triggered IPI to one vCPU, physical destination. */
+void apic_send(u32 destination, u8 vector);
+
+void enter_user(u64 rip, u64 rsp, u64 arg) __attribute__((noreturn));
+
+static inline void out32(u16 port, u32 value)
+{
+	asm volatile("outl %0, %1" ::"a"(value), "Nd"(port) : "memory");
+}
+
+static inline void pause(void)
+{
+	asm volatile("pause" ::: "memory");
+}
+
+static inline void irq_disable(void)
+{
+	asm volatile("cli" ::: "memory");
+}
+
+static inline void irq_enable(void)
+{
+	asm volatile("sti" ::: "memory");
+}
+
+/* STI takes effect after HLT, so an interrupt cannot slip in between. */
+static inline void irq_enable_and_halt(void)
+{
+	asm volatile("sti; hlt" ::: "memory");
+}
+
+static inline void invlpg(u64 address)
+{
+	asm volatile("invlpg (%0)" ::"r"(address) : "memory");
+}
+
+static inline struct dyield_shared *shared(void)
+{
+	return (struct dyield_shared *)DYIELD_SHARED_GPA;
+}
+
+/* Fills in the error record once, rings the FAULT doorbell, and stops. */
+void fail(u32 code, u64 d0, u64 d1, u64 d2, u64 d3) __attribute__((noreturn));
+
+#endif

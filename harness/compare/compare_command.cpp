@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "compare/compare_command.h"
+
+#include <unistd.h>
+
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <utility>
+
+#include "compare/compare.h"
+#include "compare/report.h"
+#include "result/atomic_file.h"
+
+namespace dyield {
+namespace {
+
+constexpr const char* kFooter =
+    R"(A and B are result files or folders of them. Runs are paired by seed within equal
+dimensions. Exit code: 0 no regression, 1 a gating metric regressed (its whole 95 %
+interval is worse by more than the margin), 2 nothing to compare or a damaged file.
+
+Examples:
+  dyield compare results/base results/patched
+  dyield compare --all --margin 2 results/base results/patched
+  dyield compare --json -o compare.json results/base results/patched)";
+
+// https://no-color.org: any value that is not empty switches colour off.
+bool want_color() {
+  const char* no_color = std::getenv("NO_COLOR");
+  return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
+}
+
+}  // namespace
+
+ExitCode run_compare(const CompareOptions& options, std::ostream& out) {
+  // "nan" passes CLI::Range.
+  if (!(options.margin_percent >= 0 && options.margin_percent <= 100)) {
+    throw Error(ExitCode::kUsage,
+                "the margin is not a percentage; give --margin a number from 0 to 100");
+  }
+  const Comparison comparison =
+      compare({options.base, load_results(options.base)},
+              {options.candidate, load_results(options.candidate)}, options.margin_percent / 100);
+  const bool color = options.color && options.output.empty();
+  const std::string report = options.json
+                                 ? to_json_text(comparison)
+                                 : render_table(comparison, {.all = options.all, .color = color});
+  if (!options.output.empty()) {
+    write_file_atomically(options.output, report);
+  } else if (!(out << report << std::flush)) {
+    throw Error(ExitCode::kEnvironment,
+                "cannot write the report to standard output; write it to a file with -o FILE");
+  }
+  return comparison.regressed() ? ExitCode::kFailed : ExitCode::kOk;
+}
+
+CLI::App* add_compare_command(CLI::App& app,
+                              std::function<void(std::function<ExitCode()>)> select) {
+  auto options = std::make_shared<CompareOptions>();
+  CLI::App* command = app.add_subcommand("compare", "Compare the results of two kernels");
+  command->add_option("A", options->base, "results of the base kernel")->required();
+  command->add_option("B", options->candidate, "results of the candidate kernel")->required();
+  command->add_flag("--json", options->json, "print JSON (dyield.compare/1) with the raw pairs");
+  command->add_flag("--all", options->all, "show every metric in the table");
+  command
+      ->add_option("--margin", options->margin_percent,
+                   "percent by which a gating metric may get worse")
+      ->check(CLI::Range(0.0, 100.0))
+      ->type_name("PERCENT")
+      ->capture_default_str();
+  command->add_option("-o,--output", options->output, "write to this file, atomically")
+      ->type_name("FILE");
+  command->footer(kFooter);
+  command->callback([options, select = std::move(select)] {
+    options->color = want_color();
+    select([options] { return run_compare(*options, std::cout); });
+  });
+  return command;
+}
+
+}  // namespace dyield

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "compare/compare.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <random>
+#include <sstream>
+
+#include "base/error.h"
+#include "compare/compare_command.h"
+#include "compare/report.h"
+
+namespace dyield {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+Run run(std::uint64_t seed, Counts counts) {
+  Run r;
+  r.seed = seed;
+  r.counts = std::move(counts);
+  return r;
+}
+
+Run broken(std::uint64_t seed, RunStatus status) {
+  Run r;
+  r.seed = seed;
+  r.status = status;
+  r.reason = "a reason";
+  return r;
+}
+
+Result result(const std::string& kernel, std::vector<Run> runs,
+              const std::string& workload = "unicast", int vcpus = 4) {
+  Result r;
+  r.tool_version = "0.1";
+  r.command = {"dyield", "run"};
+  r.kernel = kernel;
+  r.environment = {{"cpu_model", "X"}, {"lab", {{"emulated", true}, {"machine", "qemu-tcg-svm"}}}};
+  r.dimensions = {
+      {"workload", workload}, {"vcpus", vcpus}, {"vms", 1}, {"cpus", 2}, {"pin", "none"}};
+  r.runs = std::move(runs);
+  return r;
+}
+
+// Runs of seeds 1 to n whose counts are `mean` with a spread of 2 percent.
+Result noisy(const std::string& kernel, double mean, int n = 12) {
+  std::mt19937_64 random(std::hash<std::string>{}(kernel));
+  std::normal_distribution<double> normal(mean, 0.02 * mean);
+  std::vector<Run> runs;
+  for (int seed = 1; seed <= n; ++seed) {
+    const auto draw = [&] { return static_cast<std::uint64_t>(normal(random)); };
+    runs.push_back(run(static_cast<std::uint64_t>(seed),
+                       {{"shootdowns", draw()}, {"work", 1000}, {"pause_exits", 100 * draw()}}));
+  }
+  return result(kernel, std::move(runs));
+}
+
+Input input(std::vector<Result> results, const std::string& source = "dir") {
+  Input in{source, {}};
+  for (Result& r : results) {
+    const std::string name = fmt::format("{}/{}.json", source, in.results.size());
+    in.results.push_back({name, std::move(r)});
+  }
+  return in;
+}
+
+Comparison compared(std::vector<Result> a, std::vector<Result> b) {
+  return compare(input(std::move(a), "a"), input(std::move(b), "b"), 0.01);
+}
+
+const MetricComparison& row(const Comparison& c, std::string_view name, std::size_t cell = 0) {
+  const auto& rows = c.cells.at(cell).metrics;
+  const auto it = std::ranges::find_if(rows, [&](const auto& r) { return r.metric->name == name; });
+  if (it == rows.end()) throw std::out_of_range(std::string(name));
+  return *it;
+}
+
+std::string error_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage) << error.what();
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Compare, PairsBySeedNotByPosition) {
+  const auto c =
+      compared({result("base", {run(1, {{"shootdowns", 10}}), run(2, {{"shootdowns", 100}})})},
+               {result("new", {run(2, {{"shootdowns", 200}}), run(1, {{"shootdowns", 20}})})});
+  const auto& shootdowns = row(c, "shootdowns");
+  EXPECT_THAT(c.cells[0].seeds, ElementsAre(1, 2));
+  EXPECT_DOUBLE_EQ(shootdowns.stats.effect->value, 2);
+  EXPECT_DOUBLE_EQ(shootdowns.stats.effect->interval->low, 2);
+  EXPECT_EQ(shootdowns.verdict, Verdict::kBetter);
+  EXPECT_EQ(shootdowns.pairs[1].values, (Pair{100, 200}));
+}
+
+TEST(Compare, CountsWhatItLeavesOut) {
+  const auto c = compared(
+      {result("base", {run(1, {{"work", 5}}), run(2, {{"work", 5}}), run(2, {{"work", 5}}),
+                       broken(3, RunStatus::kPartial), run(4, {{"work", 5}})})},
+      {result("new",
+              {run(1, {{"work", 5}}), run(7, {{"work", 5}}), broken(4, RunStatus::kFailed)})});
+  const Cell& cell = c.cells.at(0);
+  EXPECT_THAT(cell.seeds, ElementsAre(1));
+  EXPECT_EQ(cell.base.partial, 1U);
+  EXPECT_EQ(cell.base.repeated, 1U);
+  EXPECT_THAT(cell.base.unpaired, ElementsAre(2, 4));
+  EXPECT_EQ(cell.candidate.failed, 1U);
+  EXPECT_THAT(cell.candidate.unpaired, ElementsAre(7));
+  EXPECT_THAT(c.warnings, ElementsAre(HasSubstr("failed in 1 run(s) that the base completed")));
+  const std::string table = render_table(c, {});
+  EXPECT_THAT(table, HasSubstr("left out of the base: 1 partial, 1 repeated, 2 without partner\n"));
+  EXPECT_THAT(table, HasSubstr("left out of the candidate: 1 failed, 1 without partner\n"));
+}
+
+TEST(Compare, RunThatFailedAndWasRepeatedIsUsed) {
+  const auto c = compared({result("base", {run(1, {{"work", 5}})})},
+                          {result("new", {broken(1, RunStatus::kFailed), run(1, {{"work", 6}})})});
+  EXPECT_THAT(c.cells[0].seeds, ElementsAre(1));
+  EXPECT_EQ(c.cells[0].candidate.failed, 1U);
+  EXPECT_THAT(c.warnings, IsEmpty());
+}
+
+TEST(Compare, RefusesContradictingRunsOfOneSeed) {
+  const Result one = result("base", {run(1, {{"work", 5}})});
+  const Result other = result("base", {run(1, {{"work", 6}})});
+  EXPECT_THAT(error_of([&] {
+                compared({one, other}, {one});
+              }),
+              AllOf(HasSubstr("seed 1"), HasSubstr("a/0.json"), HasSubstr("a/1.json")));
+  EXPECT_THAT(error_of([&] {
+                compared({one}, {result("x", {run(1, {{"work", 5}}), run(1, {{"work", 6}})})});
+              }),
+              HasSubstr("the same file"));
+}
+
+TEST(Compare, CellsAreEqualDimensions) {
+  Result integer = result("base", {run(1, {{"work", 5}})});
+  integer.dimensions["duration_s"] = 2;
+  Result same;  // the same dimensions in another order, 2 written as 2.0
+  same = result("new", {run(1, {{"work", 5}})});
+  same.dimensions = Json::object();
+  same.dimensions["duration_s"] = 2.0;
+  for (const auto& [key, value] : integer.dimensions.items())
+    if (key != "duration_s") same.dimensions[key] = value;
+  const auto c = compared({integer, result("base", {run(1, {{"work", 1}})}, "all")},
+                          {same, result("new", {run(1, {{"work", 1}})}, "unicast", 8)});
+  ASSERT_EQ(c.cells.size(), 1U);
+  EXPECT_EQ(c.only_base.at(0)["workload"], "all");
+  EXPECT_EQ(c.only_candidate.at(0)["vcpus"], 8);
+  EXPECT_THAT(
+      render_table(c, {}),
+      AllOf(HasSubstr("only in the base: all, 4 vCPUs on 2 CPUs, overcommit 2\n"),
+            HasSubstr("only in the candidate: unicast, 8 vCPUs on 2 CPUs, overcommit 4\n")));
+}
+
+TEST(Compare, NoPairAtAllIsAnError) {
+  EXPECT_THAT(error_of([] {
+                compared({result("base", {run(1, {{"work", 5}})})},
+                         {result("new", {run(2, {{"work", 5}})})});
+              }),
+              HasSubstr("no pair of complete runs"));
+}
+
+TEST(Compare, OnePairHasNoVerdict) {
+  const auto c = compared({noisy("base", 1000, 1)}, {noisy("new", 10, 1)});
+  EXPECT_EQ(row(c, "shootdowns").verdict, Verdict::kNoInterval);
+  EXPECT_FALSE(c.regressed());
+  EXPECT_THAT(render_table(c, {}), HasSubstr("one pair"));
+}
+
+TEST(Compare, OnlyGatingMetricsRegress) {
+  const auto fewer = compared({noisy("base", 1000)}, {noisy("new", 500)});
+  EXPECT_EQ(row(fewer, "shootdowns").verdict, Verdict::kRegressed);
+  EXPECT_EQ(row(fewer, "pause_exits").verdict, Verdict::kBetter);
+  EXPECT_EQ(row(fewer, "work").verdict, Verdict::kUnclear);
+  EXPECT_TRUE(fewer.regressed());
+  EXPECT_THAT(render_table(fewer, {}), HasSubstr("REGRESSED: shootdowns x0."));
+  const auto more = compared({noisy("base", 500)}, {noisy("new", 1000)});
+  EXPECT_EQ(row(more, "shootdowns").verdict, Verdict::kBetter);
+  EXPECT_EQ(row(more, "pause_exits").verdict, Verdict::kWorse);
+  EXPECT_FALSE(more.regressed());
+  EXPECT_THAT(render_table(more, {}), HasSubstr("No regression beyond 1 %"));
+}
+
+TEST(Compare, MarginIsTolerated) {
+  const auto with = [](std::uint64_t work) {
+    return result("k", {run(1, {{"work", work}}), run(2, {{"work", work}})});
+  };
+  EXPECT_EQ(row(compared({with(1000)}, {with(995)}), "work").verdict, Verdict::kWorse);
+  EXPECT_EQ(row(compared({with(1000)}, {with(985)}), "work").verdict, Verdict::kRegressed);
+  EXPECT_EQ(row(compared({with(1000)}, {with(0)}), "work").verdict, Verdict::kRegressed);
+}
+
+TEST(Compare, PrecisionIsADifferenceAndMayBeAbsent) {
+  const auto with = [](std::uint64_t hits, std::uint64_t waiting) {
+    const Counts counts = {{"yields_to_awaited", hits}, {"yields_while_waiting", waiting}};
+    return result("k", {run(1, counts), run(2, counts)});
+  };
+  const auto c = compared({with(0, 100)}, {with(75, 100)});
+  EXPECT_FALSE(row(c, "precision").stats.effect->is_ratio());
+  EXPECT_DOUBLE_EQ(row(c, "precision").stats.effect->value, 0.75);
+  const auto half = compared({with(0, 0)}, {with(75, 100)});
+  EXPECT_EQ(row(half, "precision").stats.n, 0U);
+  EXPECT_THAT(render_table(half, {}), HasSubstr("precision"));
+}
+
+TEST(Compare, WarnsWhereEnvironmentsDiffer) {
+  Result a = noisy("base", 100);
+  Result b = noisy("new", 100);
+  a.environment["uname"] = "1";
+  b.environment["uname"] = "2";
+  EXPECT_THAT(compared({a}, {b}).warnings, IsEmpty());
+  b.environment["cpu_model"] = "Y";
+  b.environment["modules"] = {{"kvm", {{"halt_poll_ns", 0}}}};
+  EXPECT_THAT(compared({a}, {b}).warnings,
+              ElementsAre(HasSubstr("/cpu_model: base \"X\", candidate \"Y\""),
+                          HasSubstr("/modules/kvm/halt_poll_ns: base nothing, candidate 0")));
+  b = noisy("new", 100);
+  b.environment.erase("lab");
+  EXPECT_THAT(compared({a}, {b}).warnings[0], HasSubstr("emulated and hardware"));
+}
+
+TEST(Compare, LabNumbersAreMarked) {
+  const std::string note = "Lab: emulated (qemu-tcg-svm); virtual time, not bare-metal time";
+  const auto lab = compared({noisy("base", 100)}, {noisy("new", 100)});
+  EXPECT_TRUE(render_table(lab, {}).ends_with(note + "\n"));
+  EXPECT_EQ(Json::parse(to_json_text(lab))["lab"], note);
+  Result a = noisy("base", 100);
+  Result b = noisy("new", 100);
+  a.environment.erase("lab");
+  b.environment.erase("lab");
+  EXPECT_THAT(render_table(compared({a}, {b}), {}), Not(HasSubstr("Lab:")));
+  EXPECT_TRUE(Json::parse(to_json_text(compared({a}, {b})))["lab"].is_null());
+}
+
+TEST(Compare, OutputDoesNotDependOnOrder) {
+  std::vector<Result> results = {noisy("base", 100), result("base", {run(1, {{"work", 5}})}, "z"),
+                                 result("base", {run(1, {{"work", 5}})}, "a", 12)};
+  Input a = input(results, "a");
+  const Input b = input(results, "b");
+  const auto expected = compare(a, b, 0.01);
+  std::mt19937_64 random(3);
+  for (int i = 0; i < 10; ++i) {
+    std::ranges::shuffle(a.results, random);
+    for (auto& file : a.results) std::ranges::shuffle(file.result.runs, random);
+    const auto again = compare(a, b, 0.01);
+    EXPECT_EQ(render_table(again, {.all = true}), render_table(expected, {.all = true}));
+    EXPECT_EQ(to_json_text(again), to_json_text(expected));
+  }
+}
+
+TEST(Compare, TableFitsATerminalAndCannotControlIt) {
+  Result a = noisy("evil\x1b[2Jkernel", 1e12);
+  Result b = noisy("new", 1e-3 * 1e12);
+  for (Result* r : {&a, &b}) {
+    r->dimensions["note\n"] = "\x1b]0;title\x07";
+    for (int i = 0; i < 30; ++i) r->dimensions[fmt::format("dimension_{}", i)] = i;
+    for (auto& x : r->runs) x.counts["ipis"] = x.seed % 2;
+  }
+  std::istringstream table(render_table(compared({a}, {b}), {.all = true}));
+  for (std::string line; std::getline(table, line);) {
+    EXPECT_LE(line.size(), 100U) << line;
+    EXPECT_TRUE(std::ranges::none_of(line, [](char ch) { return ch > 0 && ch < 0x20; })) << line;
+  }
+  EXPECT_THAT(render_table(compared({a}, {b}), {.color = true}), HasSubstr("\x1b[1;31mREGRESSED"));
+}
+
+TEST(Compare, JsonHasRawPairsAndUnits) {
+  const Json json = Json::parse(to_json_text(compared({noisy("base", 100)}, {noisy("new", 100)})));
+  EXPECT_EQ(json["schema"], kCompareSchema);
+  const Json& metric = json["cells"][0]["metrics"][0];
+  EXPECT_EQ(metric["name"], "shootdowns");
+  EXPECT_EQ(metric["unit"], "count");
+  EXPECT_EQ(metric["pairs"].size(), 12U);
+  EXPECT_EQ(metric["effect"]["method"], "geometric_mean_ratio");
+  EXPECT_LT(metric["effect"]["interval"]["low"], metric["effect"]["interval"]["high"]);
+}
+
+class CompareCommand : public ::testing::Test {
+ protected:
+  CompareCommand() {
+    std::string name = (fs::temp_directory_path() / "dyield-compare-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+    for (const auto* side : {"a", "b", "empty"}) fs::create_directory(folder_ / side);
+  }
+  ~CompareCommand() override { fs::remove_all(folder_); }
+
+  ExitCode compare_folders(CompareOptions options = {}) {
+    options.base = folder_ / "a";
+    options.candidate = folder_ / "b";
+    return run_compare(options, out_);
+  }
+
+  fs::path folder_;
+  std::ostringstream out_;
+};
+
+TEST_F(CompareCommand, ExitCodeTellsRegressions) {
+  write_result(folder_ / "a/r.json", noisy("base", 1000));
+  write_result(folder_ / "b/r.json", noisy("new", 900));
+  EXPECT_EQ(compare_folders(), ExitCode::kFailed);
+  EXPECT_EQ(compare_folders({.margin_percent = 20}), ExitCode::kOk);
+  write_result(folder_ / "b/r.json", noisy("new", 1100));
+  EXPECT_EQ(compare_folders(), ExitCode::kOk);
+}
+
+TEST_F(CompareCommand, WritesToAFileInstead) {
+  write_result(folder_ / "a/r.json", noisy("base", 1000));
+  write_result(folder_ / "b/r.json", noisy("new", 1000));
+  compare_folders({.output = folder_ / "out.json", .json = true});
+  EXPECT_EQ(out_.str(), "");
+  EXPECT_EQ(Json::parse(std::ifstream(folder_ / "out.json"))["schema"], kCompareSchema);
+  compare_folders({.output = folder_ / "out.txt", .color = true});
+  std::ostringstream text;
+  text << std::ifstream(folder_ / "out.txt").rdbuf();
+  EXPECT_THAT(text.str(), AllOf(HasSubstr("shootdowns"), Not(HasSubstr("\x1b"))));
+}
+
+TEST_F(CompareCommand, HostileInputsAreNamed) {
+  write_result(folder_ / "a/r.json", noisy("base", 1000));
+  EXPECT_THAT(error_of([&] { compare_folders(); }), HasSubstr("/b\""));
+  std::ofstream(folder_ / "b/cut.json") << to_text(noisy("new", 1000)).substr(0, 500);
+  EXPECT_THAT(error_of([&] { compare_folders(); }), HasSubstr("cut.json"));
+  std::ofstream(folder_ / "b/cut.json") << R"({"schema": "dyield.result/9"})";
+  EXPECT_THAT(error_of([&] { compare_folders(); }), HasSubstr("dyield.result/9"));
+  EXPECT_THAT(error_of([&] { compare_folders({.margin_percent = std::stod("nan")}); }),
+              HasSubstr("margin"));
+}
+
+TEST_F(CompareCommand, FailingOutputIsAnError) {
+  write_result(folder_ / "a/r.json", noisy("base", 1000));
+  write_result(folder_ / "b/r.json", noisy("new", 1000));
+  out_.setstate(std::ios::badbit);
+  EXPECT_THROW(compare_folders(), Error);
+}
+
+TEST_F(CompareCommand, CommandLineSelectsTheAction) {
+  const auto parse = [](const std::string& line) {
+    CLI::App app;
+    std::function<ExitCode()> action;
+    add_compare_command(app, [&](std::function<ExitCode()> a) { action = std::move(a); });
+    app.parse(line);
+    return action != nullptr;
+  };
+  EXPECT_TRUE(parse("compare a b --json --all --margin 2.5 -o x.json"));
+  EXPECT_FALSE(parse(""));
+  EXPECT_THROW(parse("compare a"), CLI::ParseError);
+  EXPECT_THROW(parse("compare a b --margin -1"), CLI::ParseError);
+}
+
+}  // namespace
+}  // namespace dyield

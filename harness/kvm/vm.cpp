@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "kvm/vm.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
+#include <array>
+#include <atomic>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace dyield {
+namespace {
+
+constexpr std::uint64_t kPageSize = 4096;
+constexpr std::uint64_t kLargePage = 2 * 1024 * 1024;
+constexpr std::uint32_t kMaxCpuidEntries = 256;
+
+// Page-table bits, AMD64 manual volume 2, 5.4 "Page-Translation-Table Entry Fields".
+constexpr std::uint64_t kPresentWriteUser = 0x7;
+constexpr std::uint64_t kPageSizeBit = 0x80;
+
+std::uint64_t argument(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
+
+struct Requirement {
+  int capability;
+  const char* name;
+  const char* why;
+};
+
+constexpr std::array kRequirements = {
+    Requirement{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP", "the guests' local APICs are in the kernel"},
+    Requirement{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY", "guest memory"},
+    Requirement{KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD", "the guests' doorbells"},
+    Requirement{KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI", "the start gun"},
+    Requirement{KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE", "starting vCPUs without INIT and SIPI"},
+    Requirement{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT", "stopping vCPU threads"},
+};
+
+const char* exit_name(std::uint32_t reason) {
+  switch (reason) {
+    case KVM_EXIT_SHUTDOWN:
+      return "a triple fault (KVM_EXIT_SHUTDOWN)";
+    case KVM_EXIT_FAIL_ENTRY:
+      return "a failed guest entry (KVM_EXIT_FAIL_ENTRY)";
+    case KVM_EXIT_INTERNAL_ERROR:
+      return "an emulation failure (KVM_EXIT_INTERNAL_ERROR)";
+    case KVM_EXIT_IO:
+      return "an access to an I/O port nobody serves (KVM_EXIT_IO)";
+    case KVM_EXIT_MMIO:
+      return "an access outside guest memory (KVM_EXIT_MMIO)";
+    default:
+      return "an unexpected exit";
+  }
+}
+
+void set_long_mode(const Fd& vcpu) {
+  kvm_sregs sregs;
+  kvm_ioctl(vcpu, KVM_GET_SREGS, argument(&sregs), "KVM_GET_SREGS");
+  // Flat 64-bit segments at CPL 0; the payload loads its own tables at once.
+  kvm_segment code{};
+  code.limit = 0xffffffff;
+  code.selector = 0x8;
+  code.type = 0xb;
+  code.present = 1;
+  code.s = 1;
+  code.l = 1;
+  code.g = 1;
+  kvm_segment data = code;
+  data.selector = 0x10;
+  data.type = 0x3;
+  data.l = 0;
+  data.db = 1;
+  sregs.cs = code;
+  sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+  sregs.cr0 = 0x80010033;  // PG WP NE ET MP PE
+  sregs.cr3 = DYIELD_PML4_GPA;
+  sregs.cr4 = 0x20;    // PAE
+  sregs.efer = 0x500;  // LMA LME
+  kvm_ioctl(vcpu, KVM_SET_SREGS, argument(&sregs), "KVM_SET_SREGS");
+}
+
+}  // namespace
+
+int try_kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t arg) {
+  const int result = ::ioctl(fd.get(), request, arg);
+  return result < 0 ? -errno : result;
+}
+
+int kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t arg, const char* name) {
+  const int result = try_kvm_ioctl(fd, request, arg);
+  if (result < 0) {
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("KVM refused {}: {} (errno {}); see the kernel log, and try fewer "
+                            "vCPUs or VMs.",
+                            name, errno_text(-result), -result));
+  }
+  return result;
+}
+
+KvmSystem::KvmSystem() : fd_(::open("/dev/kvm", O_RDWR | O_CLOEXEC)) {
+  if (!fd_) {
+    throw Error(
+        ExitCode::kEnvironment,
+        fmt::format("Cannot open /dev/kvm: {}; load kvm-amd or kvm-intel and run as root or as a "
+                    "member of group kvm, or use the lab (scripts/lab).",
+                    errno_text(errno)));
+  }
+  const int version = kvm_ioctl(fd_, KVM_GET_API_VERSION, 0, "KVM_GET_API_VERSION");
+  if (version != KVM_API_VERSION) {
+    throw Error(ExitCode::kSkipped, fmt::format("/dev/kvm speaks API version {}, dyield {}; use "
+                                                "the lab (scripts/lab).",
+                                                version, KVM_API_VERSION));
+  }
+  for (const Requirement& r : kRequirements) {
+    if (try_kvm_ioctl(fd_, KVM_CHECK_EXTENSION, static_cast<std::uint64_t>(r.capability)) <= 0) {
+      throw Error(ExitCode::kSkipped,
+                  fmt::format("This KVM has no {}, which dyield needs for {}; use the lab "
+                              "(scripts/lab).",
+                              r.name, r.why));
+    }
+  }
+  run_size_ = static_cast<std::size_t>(
+      kvm_ioctl(fd_, KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"));
+  cpuid_.resize(sizeof(kvm_cpuid2) + kMaxCpuidEntries * sizeof(kvm_cpuid_entry2));
+  auto* cpuid = reinterpret_cast<kvm_cpuid2*>(cpuid_.data());
+  cpuid->nent = kMaxCpuidEntries;
+  kvm_ioctl(fd_, KVM_GET_SUPPORTED_CPUID, argument(cpuid), "KVM_GET_SUPPORTED_CPUID");
+}
+
+Vcpu::Vcpu(const KvmSystem& system, const Fd& vm, std::uint32_t index, std::uint64_t entry)
+    : fd_(kvm_ioctl(vm, KVM_CREATE_VCPU, index, "KVM_CREATE_VCPU")),
+      run_(system.run_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), "a vCPU's kvm_run"),
+      index_(index) {
+  kvm_ioctl(fd_, KVM_SET_CPUID2, argument(system.cpuid().data()), "KVM_SET_CPUID2");
+  set_long_mode(fd_);
+
+  kvm_regs regs{};
+  regs.rip = entry;
+  regs.rflags = 0x2;
+  regs.rdi = index;
+  regs.rsp = DYIELD_KSTACK_GPA + (index + 1) * DYIELD_STACK_SIZE;
+  kvm_ioctl(fd_, KVM_SET_REGS, argument(&regs), "KVM_SET_REGS");
+
+  kvm_mp_state state{KVM_MP_STATE_RUNNABLE};
+  kvm_ioctl(fd_, KVM_SET_MP_STATE, argument(&state), "KVM_SET_MP_STATE");
+}
+
+int Vcpu::run() noexcept { return try_kvm_ioctl(fd_, KVM_RUN, 0); }
+
+void Vcpu::kick() noexcept {
+  auto* run = reinterpret_cast<kvm_run*>(run_.data());
+  std::atomic_ref<__u8>(run->immediate_exit).store(1);
+}
+
+const kvm_run& Vcpu::exit() const noexcept { return *reinterpret_cast<kvm_run*>(run_.data()); }
+
+std::string Vcpu::describe_exit(int run_result) const {
+  std::string text = fmt::format("vCPU {} stopped with ", index_);
+  if (run_result < 0) {
+    text += fmt::format("KVM_RUN failing: {}", errno_text(-run_result));
+  } else {
+    text += fmt::format("{}, reason {}", exit_name(exit().exit_reason), exit().exit_reason);
+    if (exit().exit_reason == KVM_EXIT_INTERNAL_ERROR) {
+      text += fmt::format(", suberror {}", exit().internal.suberror);
+    } else if (exit().exit_reason == KVM_EXIT_IO) {
+      text += fmt::format(", port {:#x}", exit().io.port);
+    } else if (exit().exit_reason == KVM_EXIT_MMIO) {
+      text += fmt::format(", address {:#x}", exit().mmio.phys_addr);
+    } else if (exit().exit_reason == KVM_EXIT_FAIL_ENTRY) {
+      text += fmt::format(", hardware reason {:#x}",
+                          exit().fail_entry.hardware_entry_failure_reason);
+    }
+  }
+  kvm_regs regs;
+  kvm_sregs sregs;
+  if (try_kvm_ioctl(fd_, KVM_GET_REGS, argument(&regs)) == 0 &&
+      try_kvm_ioctl(fd_, KVM_GET_SREGS, argument(&sregs)) == 0) {
+    text += fmt::format(
+        " (RIP {:#x} RSP {:#x} RFLAGS {:#x} RAX {:#x} RDI {:#x} CS {:#x} CR2 {:#x} CR3 {:#x})",
+        regs.rip, regs.rsp, regs.rflags, regs.rax, regs.rdi, sregs.cs.selector, sregs.cr2,
+        sregs.cr3);
+  }
+  return text;
+}
+
+std::map<std::string, std::uint64_t> Vcpu::stats() const {
+  std::map<std::string, std::uint64_t> values;
+  const int raw = try_kvm_ioctl(fd_, KVM_GET_STATS_FD, 0);
+  if (raw < 0) return values;
+  const Fd stats(raw);
+  const auto read_exactly = [&](void* buffer, std::size_t size, off_t offset) {
+    return ::pread(stats.get(), buffer, size, offset) == static_cast<ssize_t>(size);
+  };
+  kvm_stats_header header;
+  if (!read_exactly(&header, sizeof header, 0)) return values;
+  const std::size_t stride = sizeof(kvm_stats_desc) + header.name_size;
+  std::vector<std::byte> raw_desc(stride);
+  for (std::uint32_t i = 0; i < header.num_desc; i++) {
+    if (!read_exactly(raw_desc.data(), stride, static_cast<off_t>(header.desc_offset + i * stride)))
+      break;
+    kvm_stats_desc desc;
+    std::memcpy(&desc, raw_desc.data(), sizeof desc);
+    const char* name = reinterpret_cast<const char*>(raw_desc.data() + sizeof desc);
+    if (desc.size != 1) continue;  // histograms are not needed here
+    std::uint64_t value = 0;
+    if (!read_exactly(&value, sizeof value,
+                      static_cast<off_t>(header.data_offset + desc.offset)))
+      break;
+    values.emplace(std::string(name, strnlen(name, header.name_size)), value);
+  }
+  return values;
+}
+
+Vm::Vm(const KvmSystem& system, const Payload& payload, const Config& config)
+    : fd_(kvm_ioctl(system.fd(), KVM_CREATE_VM, 0, "KVM_CREATE_VM")),
+      memory_(DYIELD_MEMORY_SIZE, PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, "guest memory") {
+  // VMX needs three pages for its real-mode TSS and one for the identity map,
+  // outside guest memory (Documentation/virt/kvm/api.rst, KVM_SET_TSS_ADDR).
+  std::uint64_t identity_map = 0xfffbc000;
+  kvm_ioctl(fd_, KVM_SET_IDENTITY_MAP_ADDR, argument(&identity_map), "KVM_SET_IDENTITY_MAP_ADDR");
+  kvm_ioctl(fd_, KVM_SET_TSS_ADDR, 0xfffbd000, "KVM_SET_TSS_ADDR");
+  kvm_ioctl(fd_, KVM_CREATE_IRQCHIP, 0, "KVM_CREATE_IRQCHIP");
+
+  kvm_userspace_memory_region region{};
+  region.memory_size = DYIELD_MEMORY_SIZE;
+  region.userspace_addr = argument(memory_.data());
+  kvm_ioctl(fd_, KVM_SET_USER_MEMORY_REGION, argument(&region), "KVM_SET_USER_MEMORY_REGION");
+
+  build_page_tables();
+  payload.load({memory_.data(), memory_.size()});
+
+  dyield_shared& sh = shared();
+  sh.magic = DYIELD_ABI_MAGIC;
+  sh.version = DYIELD_ABI_VERSION;
+  sh.nr_vcpus = config.vcpus;
+  sh.seed = config.seed;
+  sh.workload = config.workload;
+  sh.fault = config.fault;
+  sh.think = config.think;
+  sh.unit = config.unit;
+  for (std::uint32_t i = 0; i < config.vcpus; i++) sh.apic_id[i] = i;
+
+  vcpus_.reserve(config.vcpus);
+  for (std::uint32_t i = 0; i < config.vcpus; i++) {
+    vcpus_.emplace_back(system, fd_, i, payload.entry());
+  }
+}
+
+dyield_shared& Vm::shared() const {
+  return *reinterpret_cast<dyield_shared*>(memory_.data() + DYIELD_SHARED_GPA);
+}
+
+void Vm::build_page_tables() {
+  const auto table = [&](std::uint64_t gpa) {
+    return reinterpret_cast<std::uint64_t*>(memory_.data() + gpa);
+  };
+  static_assert(DYIELD_MEMORY_SIZE <= 1ULL << 30 && DYIELD_WINDOW_VA == 1ULL << 30,
+                "one page directory for memory, the next for the windows");
+  table(DYIELD_PML4_GPA)[0] = DYIELD_PDPT_GPA | kPresentWriteUser;
+  table(DYIELD_PDPT_GPA)[0] = DYIELD_PD_GPA | kPresentWriteUser;
+  table(DYIELD_PDPT_GPA)[1] = DYIELD_WINDOW_PD_GPA | kPresentWriteUser;
+  for (std::uint64_t i = 0; i < DYIELD_MEMORY_SIZE / kLargePage; i++) {
+    table(DYIELD_PD_GPA)[i] = i * kLargePage | kPresentWriteUser | kPageSizeBit;
+  }
+  // The payload fills in the windows' own table.
+  static_assert((DYIELD_MAX_VCPUS + 1) * sizeof(std::uint64_t) <= kPageSize);
+  table(DYIELD_WINDOW_PD_GPA)[0] = DYIELD_WINDOW_PT_GPA | kPresentWriteUser;
+}
+
+const Fd& Vm::doorbell(std::uint16_t port) {
+  const auto found = doorbells_.find(port);
+  if (found != doorbells_.end()) return found->second;
+  Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) {
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("Cannot create an eventfd: {}; raise the limit of open files "
+                            "(ulimit -n).",
+                            errno_text(errno)));
+  }
+  kvm_ioeventfd ioeventfd{};
+  ioeventfd.addr = port;
+  ioeventfd.len = 4;
+  ioeventfd.fd = event.get();
+  ioeventfd.flags = KVM_IOEVENTFD_FLAG_PIO;
+  kvm_ioctl(fd_, KVM_IOEVENTFD, argument(&ioeventfd), "KVM_IOEVENTFD");
+  return doorbells_.emplace(port, std::move(event)).first->second;
+}
+
+void Vm::interrupt(std::uint32_t vcpu, std::uint8_t vector) {
+  // An MSI to physical destination APIC ID, fixed, edge (Intel SDM volume 3,
+  // 11.11 "Message Signalled Interrupts").
+  kvm_msi msi{};
+  msi.address_lo = 0xfee00000u | shared().apic_id[vcpu] << 12;
+  msi.data = vector;
+  kvm_ioctl(fd_, KVM_SIGNAL_MSI, argument(&msi), "KVM_SIGNAL_MSI");
+}
+
+}  // namespace dyield

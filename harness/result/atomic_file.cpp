@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "result/atomic_file.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <system_error>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace dyield {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(const fs::path& path, std::string_view step, int error) {
+  throw Error(ExitCode::kEnvironment,
+              fmt::format("cannot write \"{}\": {}: {}; free space or choose another folder",
+                          path.string(), step, errno_text(error)));
+}
+
+// A file which is open for writing and is removed unless it gets its final name.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const fs::path& target) : target_(target) {
+    for (int attempt = 0; !fd_; ++attempt) {
+      name_ = target.parent_path() /
+              fmt::format(".{}.{}.{}.tmp", target.filename().string(), ::getpid(), attempt);
+      fd_ = Fd(::open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+      if (!fd_ && (errno != EEXIST || attempt == 100)) fail(target_, "open", errno);
+    }
+  }
+  ~TemporaryFile() {
+    if (!name_.empty()) ::unlink(name_.c_str());
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+  void write(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t n = ::write(fd_.get(), text.data(), text.size());
+      if (n < 0 && errno != EINTR) fail(target_, "write", errno);
+      if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
+    }
+  }
+
+  void commit() {
+    if (::fsync(fd_.get()) != 0) fail(target_, "fsync", errno);
+    if (::rename(name_.c_str(), target_.c_str()) != 0) fail(target_, "rename", errno);
+    name_.clear();
+  }
+
+ private:
+  fs::path target_;
+  fs::path name_;
+  Fd fd_;
+};
+
+// Makes the rename itself durable. Not every file system can fsync a folder, and
+// the file is complete either way, so errors are of no consequence.
+void sync_folder(const fs::path& folder) {
+  const Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd) ::fsync(fd.get());
+}
+
+}  // namespace
+
+void write_file_atomically(const fs::path& path, std::string_view text) {
+  std::error_code error;
+  const fs::path target = fs::weakly_canonical(fs::absolute(path), error);
+  if (error) fail(path, "resolve", error.value());
+  if (fs::exists(target, error) && !fs::is_regular_file(target, error)) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("cannot write \"{}\": it exists and is not a regular file; name a file",
+                            path.string()));
+  }
+  if (!fs::is_directory(target.parent_path(), error)) {
+    throw Error(ExitCode::kUsage, fmt::format("cannot write \"{}\": its folder does not exist; "
+                                              "create the folder or choose another",
+                                              path.string()));
+  }
+  TemporaryFile file(target);
+  file.write(text);
+  file.commit();
+  sync_folder(target.parent_path());
+}
+
+}  // namespace dyield

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+#
+# What the scripts share: paths, messages, the kernel tree and its lock.
+# Sourced, never run.
+
+prog=$(basename "$0")
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$(realpath -m "${DYIELD_BUILD:-$repo/build}")
+series_dir=$(realpath -m "${DYIELD_PATCHES:-$repo/patches/7.3}")
+lab_dir=$repo/patches/lab
+# The one place that names the supported kernel branch.
+# shellcheck disable=SC2034
+kernel_branch=7.3
+
+# Exit codes, the same in every tool of the repository.
+# shellcheck disable=SC2034
+readonly ex_failed=1 ex_usage=2 ex_env=3 ex_skip=4 ex_timeout=124
+
+log() { printf '%s: %s\n' "$prog" "$*" >&2; }
+
+die() {
+  local code=$1
+  shift
+  log "error: $*"
+  exit "$code"
+}
+
+# Of a file, or of what comes in.
+sha256() { sha256sum "${1:--}" | cut -d' ' -f1; }
+
+need() {
+  local tool
+  for tool; do
+    command -v "$tool" >/dev/null ||
+      die "$ex_env" "$tool is not installed; run scripts/setup first"
+  done
+}
+
+# --- patches -----------------------------------------------------------------
+
+# The series, a full path a line, in order.
+series_patches() {
+  local name
+  [[ -r $series_dir/series ]] || return 0
+  while read -r name _; do
+    [[ -z $name || $name == \#* ]] && continue
+    [[ -r $series_dir/$name ]] ||
+      die "$ex_failed" "$series_dir/series lists $name, which is not there; remove the line or add the patch"
+    printf '%s\n' "$series_dir/$name"
+  done <"$series_dir/series"
+}
+
+# Every path that the given patches name.
+patch_paths() {
+  sed -nE 's,^diff --git a/(.*) b/.*,\1,p; s,^diff --git a/.* b/(.*),\1,p' "$@" /dev/null | sort -u
+}
+
+patch_subject() {
+  git mailinfo /dev/null /dev/null <"$1" | sed -n 's/^Subject: //p'
+}
+
+# Print the commit that "git am PATCH..." makes on BASE, without a look at the
+# work tree: switching to it then changes the time stamps of those files only
+# that differ, so make rebuilds no more than it has to. Dates are those of the
+# patches, so the same input gives the same commit.
+commit_patches() {
+  local tree=$1 commit=$2 tmp patch id
+  shift 2
+  tmp=$(mktemp -d)
+  if ! (
+    # No "set -e" here: bash ignores it in a condition.
+    # shellcheck disable=SC2030
+    export GIT_INDEX_FILE=$tmp/index
+    cd "$tree" && git read-tree "$commit" || exit
+    for patch; do
+      git apply --cached "$patch" 2>"$tmp/err" || {
+        printf '%s does not apply: %s\n' "$(basename "$patch")" "$(sed -n '1s/^error: //p' "$tmp/err")" >"$tmp/why"
+        exit 1
+      }
+      git mailinfo "$tmp/body" /dev/null <"$patch" >"$tmp/info" || exit
+      field() { sed -n "s/^$1: //p" "$tmp/info"; }
+      GIT_AUTHOR_NAME=$(field Author) GIT_AUTHOR_EMAIL=$(field Email) GIT_AUTHOR_DATE=$(field Date)
+      : "${GIT_AUTHOR_NAME:=dyield}" "${GIT_AUTHOR_EMAIL:=dyield@localhost}" "${GIT_AUTHOR_DATE:=$fixed_date}"
+      export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_AUTHOR_DATE
+      export GIT_COMMITTER_NAME=dyield GIT_COMMITTER_EMAIL=dyield@localhost GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
+      id=$(git write-tree) || exit
+      commit=$( { field Subject; echo; cat "$tmp/body"; } | git commit-tree -p "$commit" "$id") || exit
+    done
+    printf '%s\n' "$commit" >"$tmp/commit"
+  ); then
+    log "$(cat "$tmp/why" 2>/dev/null || echo "git could not build the branch in $tree")"
+    rm -rf "$tmp"
+    return 1
+  fi
+  cat "$tmp/commit"
+  rm -rf "$tmp"
+}
+
+# --- the kernel tree ---------------------------------------------------------
+
+fixed_date='2020-01-01T00:00:00Z'
+
+# One build at a time: there is one source tree and one object directory.
+lock_tree() {
+  mkdir -p "$build/linux"
+  exec 9>"$build/linux/lock"
+  flock -n 9 || {
+    log "another build has the lock; waiting"
+    flock 9
+  }
+}
+
+# Name the tree: src, obj, source (a version or a commit, for the manifest).
+locate_tree() {
+  local id
+  if [[ -n ${KERNEL_TREE:-} ]]; then
+    [[ -f $KERNEL_TREE/Kbuild && -f $KERNEL_TREE/virt/kvm/kvm_main.c ]] ||
+      die "$ex_env" "KERNEL_TREE=$KERNEL_TREE is not a Linux source tree; name the top directory of one"
+    id=$(realpath "$KERNEL_TREE" | sha256 - | cut -c1-12)
+    src=$build/linux/src-$id
+    obj=$build/linux/obj-$id
+  else
+    src=$build/linux/src
+    obj=$build/linux/obj
+    [[ -s $build/linux/version ]] ||
+      die "$ex_env" "there is no kernel source in $build/linux/src; run scripts/setup first"
+  fi
+}
+
+# Make $src a git repository with a ref "base" to put the patches on. The
+# user's own tree is cloned or copied, never changed. A copy that is no git
+# tree gets a small repository: to add all of the kernel takes a minute, and only
+# the part that patches touch has to be switched.
+prepare_tree() {
+  locate_tree
+  if [[ -n ${KERNEL_TREE:-} ]] && git -C "$KERNEL_TREE" rev-parse --show-prefix 2>/dev/null | grep -qx ''; then
+    source=$(git -C "$KERNEL_TREE" rev-parse HEAD)
+    [[ -z $(git -C "$KERNEL_TREE" status --porcelain --untracked-files=no) ]] ||
+      log "note: what is not committed in $KERNEL_TREE is left out"
+    if [[ ! -d $src/.git ]]; then
+      log "cloning $KERNEL_TREE"
+      rm -rf "$src"
+      git clone -q --shared --no-checkout "$KERNEL_TREE" "$src" ||
+        die "$ex_env" "git could not clone $KERNEL_TREE to $src; see its message above"
+    fi
+    git -C "$src" cat-file -e "$source" 2>/dev/null || git -C "$src" fetch -q "$KERNEL_TREE" "$source"
+    git -C "$src" update-ref refs/dyield/base "$source"
+    git -C "$src" ls-files --error-unmatch Kbuild >/dev/null 2>&1 || git -C "$src" checkout -q -f --detach "$source"
+    return
+  fi
+  if [[ -n ${KERNEL_TREE:-} ]]; then
+    if [[ ! -d $src ]]; then
+      log "copying $KERNEL_TREE"
+      rm -rf "$src.tmp"
+      cp -a --reflink=auto "$KERNEL_TREE" "$src.tmp"
+      make -s -C "$src.tmp" mrproper >&2
+      mv "$src.tmp" "$src"
+    fi
+    source="copy of $(make -s -C "$src" kernelversion)"
+  else
+    source=$(cat "$build/linux/version")
+  fi
+  track_base
+}
+
+track_base() {
+  local -a untracked
+  local tmp id
+  if ! git -C "$src" rev-parse -q --verify refs/dyield/base >/dev/null 2>&1; then
+    rm -rf "$src/.git"
+    git -C "$src" init -q
+    git -C "$src" config status.showUntrackedFiles no
+    git -C "$src" config gc.auto 0
+    # -f: the kernel's .gitignore is about build products; we name sources.
+    git -C "$src" add -f arch/x86/kvm virt arch/x86/include/asm include/linux/kvm* include/uapi/linux/kvm* \
+      include/trace/events/kvm.h kernel/sched
+    commit_base "$(git -C "$src" write-tree)"
+    git -C "$src" checkout -q -f --detach refs/dyield/base
+  fi
+  # A file that a patch changes and nobody tracks yet is still as shipped. A file
+  # that a patch creates is tracked by the branch that is checked out, or absent.
+  mapfile -t untracked < <(
+    patch_paths "$series_dir"/*.patch "$lab_dir"/*.patch 2>/dev/null | while read -r path; do
+      [[ -f $src/$path ]] && ! git -C "$src" ls-files --error-unmatch "$path" >/dev/null 2>&1 && echo "$path"
+    done
+  )
+  ((${#untracked[@]})) || return 0
+  tmp=$(mktemp)
+  id=$(
+    # shellcheck disable=SC2031
+    export GIT_INDEX_FILE=$tmp
+    cd "$src" || exit
+    git read-tree refs/dyield/base
+    git add -f -- "${untracked[@]}"
+    git write-tree
+  )
+  rm -f "$tmp"
+  commit_base "$id"
+}
+
+commit_base() {
+  git -C "$src" update-ref refs/dyield/base "$(
+    GIT_AUTHOR_NAME=dyield GIT_AUTHOR_EMAIL=dyield@localhost GIT_AUTHOR_DATE=$fixed_date \
+      GIT_COMMITTER_NAME=dyield GIT_COMMITTER_EMAIL=dyield@localhost GIT_COMMITTER_DATE=$fixed_date \
+      git -C "$src" commit-tree -m "Base: $source" "$1"
+  )"
+}
+
+# The patches of a named kernel, a path a line.
+kernel_patches() {
+  local name=$1 n count
+  case $name in
+    mainline) ;;
+    patched) series_patches ;;
+    series-*)
+      n=${name#series-}
+      count=$(series_patches | wc -l)
+      [[ $n =~ ^[1-9][0-9]*$ && $n -le $count ]] ||
+        die "$ex_usage" "there is no kernel $name: the series has $count patches; see scripts/kernel list"
+      series_patches | head -n "$n"
+      ;;
+    *)
+      [[ $name =~ ^[a-z0-9][a-z0-9._-]*$ && -r $lab_dir/$name.patch ]] ||
+        die "$ex_usage" "there is no kernel named $name; see scripts/kernel list"
+      series_patches
+      printf '%s\n' "$lab_dir/$name.patch"
+      ;;
+  esac
+}
+
+# Put the work tree at a named kernel.
+checkout_kernel() {
+  local name=$1 list commit
+  local -a patches=()
+  list=$(kernel_patches "$name") || exit
+  [[ -z $list ]] || mapfile -t patches <<<"$list"
+  commit=$(commit_patches "$src" "$(git -C "$src" rev-parse refs/dyield/base)" "${patches[@]}") ||
+    die "$ex_failed" "kernel $name cannot be made from $source; fix the patch named above"
+  git -C "$src" update-ref "refs/heads/$name" "$commit"
+  git -C "$src" checkout -q -f --detach "$commit"
+}
+
+# make, with all that must be the same for the same input to give the same image.
+kernel_make() {
+  CCACHE_DIR=$build/ccache make -C "$src" O="$obj" -j"$(($(nproc) + 1))" \
+    CC='ccache gcc' HOSTCC='ccache gcc' LOCALVERSION= \
+    KBUILD_BUILD_TIMESTAMP="$fixed_date" KBUILD_BUILD_USER=dyield \
+    KBUILD_BUILD_HOST=lab KBUILD_BUILD_VERSION=1 \
+    KCFLAGS="-fdebug-prefix-map=$src/= -fdebug-prefix-map=$obj/=" "$@" 9>&-
+}
+
+wanted_config() { cat "$repo/Kconfig.fragment" "$repo/kernel-config/lab.config"; }
+
+# Write $obj/.config: what the two fragments name, and nothing else. Untouched
+# if it comes out the same, so that make does not look at every file again.
+configure_kernel() {
+  local line lost=() seed=$obj/fragments.config
+  mkdir -p "$obj"
+  wanted_config >"$seed"
+  kernel_make -s KCONFIG_CONFIG="$obj/.config.new" KCONFIG_ALLCONFIG="$seed" allnoconfig >"$obj/config.log" 2>&1 ||
+    die "$ex_failed" "make allnoconfig failed: $(tail -n 1 "$obj/config.log"); the log is $obj/config.log"
+  while read -r line; do
+    case $line in
+      CONFIG_*=n) ! grep -q "^${line%=n}=" "$obj/.config.new" || lost+=("$line") ;;
+      CONFIG_*) grep -qxF -- "$line" "$obj/.config.new" || lost+=("$line") ;;
+    esac
+  done < <(wanted_config)
+  ((${#lost[@]} == 0)) ||
+    die "$ex_failed" "the kernel's configuration lost ${lost[*]}: a dependency is missing or another option selects it; fix Kconfig.fragment or kernel-config/lab.config"
+  cmp -s "$obj/.config.new" "$obj/.config" || cp "$obj/.config.new" "$obj/.config"
+  rm -f "$obj/.config.new"
+}
+
+# The lines of a build log that say what went wrong.
+log_errors() {
+  grep -m5 -E '(error|fatal|undefined reference|No rule|No space|FAILED)[: ]|Killed' "$1" || tail -n 5 "$1"
+}

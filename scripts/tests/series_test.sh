@@ -1,0 +1,126 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# scripts/series on a scratch tree: nothing is built.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+series=$here/../series
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0
+
+# No configuration of the user's or the machine's changes what is tested.
+export GIT_CONFIG_GLOBAL=$tmp/gitconfig GIT_CONFIG_NOSYSTEM=1
+export DYIELD_BUILD=$tmp/build DYIELD_PATCHES=$tmp/patches KERNEL_TREE=$tmp/linux
+git config --global user.name Tester
+git config --global user.email tester@localhost
+git config --global init.defaultBranch main
+
+# expect NAME STATUS SENTENCE COMMAND...: what it wrote is left in $tmp/out.
+expect() {
+  local name=$1 want=$2 sentence=$3 got=0
+  shift 3
+  "$@" >"$tmp/out" 2>&1 </dev/null || got=$?
+  if [[ $got == "$want" ]] && grep -qF -- "$sentence" "$tmp/out"; then
+    verdict "$name" 0
+  else
+    verdict "$name" 1
+    echo "  exit $got, wanted $want with \"$sentence\"; it wrote:" >&2
+    sed 's/^/  /' "$tmp/out" >&2
+  fi
+}
+
+verdict() {
+  if (($2 == 0)); then
+    passed=$((passed + 1))
+    echo "ok $1"
+  else
+    failed=$((failed + 1))
+    echo "not ok $1"
+  fi
+}
+
+tree() { git -C "$KERNEL_TREE" "$@"; }
+
+# All that apply may not change: commits, objects, index, files, state.
+fingerprint() {
+  (
+    cd "$KERNEL_TREE"
+    git rev-parse HEAD
+    git status --porcelain
+    find . -type f ! -path ./.git/index -print0 | sort -z | xargs -0 sha256sum
+  ) | sha256sum
+}
+
+# unchanged NAME: the tree is as $before says.
+unchanged() {
+  if [[ $(fingerprint) == "$before" ]]; then verdict "$1" 0; else verdict "$1" 1; fi
+}
+
+mkdir -p "$KERNEL_TREE/virt/kvm" "$DYIELD_PATCHES"
+tree init -q
+touch "$KERNEL_TREE/Kbuild"
+printf '%s\n' one two three >"$KERNEL_TREE/virt/kvm/kvm_main.c"
+tree add .
+tree commit -qm base
+base=$(tree rev-parse HEAD)
+sed -i s/two/TWO/ "$KERNEL_TREE/virt/kvm/kvm_main.c"
+tree commit -qam 'Change two'
+sed -i s/TWO/2/ "$KERNEL_TREE/virt/kvm/kvm_main.c"
+echo new >"$KERNEL_TREE/virt/kvm/new.c"
+tree add .
+tree commit -qm 'Change it again'
+tree format-patch -q -o "$DYIELD_PATCHES" "$base"
+tree reset -q --hard "$base"
+printf '%s\n' '# base: scratch' 0001-Change-two.patch '# a comment' 0002-Change-it-again.patch >"$DYIELD_PATCHES/series"
+before=$(fingerprint)
+
+expect 'help' 0 'KERNEL_TREE=~/linux' "$series" --help
+expect 'no verb' 2 'usage:' "$series"
+expect 'an unknown verb' 2 'push is not a verb' "$series" push
+expect 'too many arguments' 2 'apply takes no argument' "$series" apply now
+expect 'no tree' 2 'set KERNEL_TREE' env -u KERNEL_TREE "$series" apply
+mkdir "$tmp/empty"
+expect 'not a Linux tree' 3 'is not a Linux source tree' env KERNEL_TREE="$tmp/empty" "$series" apply
+cp -r "$KERNEL_TREE" "$tmp/plain"
+rm -rf "$tmp/plain/.git"
+expect 'not a git tree' 3 'not the top of a git tree' env KERNEL_TREE="$tmp/plain" "$series" apply
+expect 'no series' 3 'names no patch' env DYIELD_PATCHES="$tmp/empty" "$series" apply
+
+echo dirt >>"$KERNEL_TREE/Kbuild"
+expect 'a dirty tree is refused' 3 'not committed' "$series" apply
+tree checkout -q Kbuild
+mkdir "$KERNEL_TREE/.git/rebase-apply"
+expect 'an unfinished git am is refused' 3 'is unfinished' "$series" apply
+rmdir "$KERNEL_TREE/.git/rebase-apply"
+unchanged 'a refused tree is unchanged'
+
+# The second patch does not apply: the first one must not stay.
+sed -i s/TWO/XXX/ "$DYIELD_PATCHES/0002-Change-it-again.patch"
+expect 'the failing patch is named' 1 'error: 0002-Change-it-again.patch does not apply' "$series" apply
+expect 'those before it are stated' 1 'applies    0001-Change-two.patch' "$series" apply
+unchanged 'a failing patch leaves the tree unchanged'
+sed -i s/XXX/TWO/ "$DYIELD_PATCHES/0002-Change-it-again.patch"
+
+# git apply --cached cannot see this one.
+echo mine >"$KERNEL_TREE/virt/kvm/new.c"
+expect 'a file in the way stops git am' 1 'back where it was' "$series" apply
+verdict 'the file in the way is kept' "$([[ $(cat "$KERNEL_TREE/virt/kvm/new.c") == mine && $(tree rev-parse HEAD) == "$base" &&
+  $(sed -n 2p "$KERNEL_TREE/virt/kvm/kvm_main.c") == two && ! -e $KERNEL_TREE/.git/rebase-apply ]]; echo $?)"
+rm "$KERNEL_TREE/virt/kvm/new.c"
+
+expect 'the series applies' 0 'now has the 2 patches' "$series" apply
+verdict 'as two commits' "$([[ $(tree log --format=%s "$base.." | paste -sd,) == 'Change it again,Change two' &&
+  -z $(tree status --porcelain) ]]; echo $?)"
+
+# check, as far as it goes without a kernel.
+touch "$DYIELD_PATCHES/0003-stray.patch" "$DYIELD_PATCHES/0000-cover-letter.patch"
+expect 'a patch that is not listed' 1 'does not list 0003-stray.patch;' "$series" check
+rm "$DYIELD_PATCHES/0003-stray.patch"
+echo 0004-gone.patch >>"$DYIELD_PATCHES/series"
+expect 'a listed patch that is missing' 1 'lists 0004-gone.patch' "$series" check
+sed -i '/gone/d; /base/d' "$DYIELD_PATCHES/series"
+expect 'no base' 1 'does not state what it is based on' "$series" check
+
+echo "$passed passed, $failed failed"
+((failed == 0))

@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# scripts/setup when something is wrong: the sentence, the exit code, and that the
+# system's apt stays as it was. Installs nothing and downloads package lists only.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+setup=$here/../setup
+tmp=$(mktemp -d)
+# The test that changes its user has to get at the files.
+chmod 755 "$tmp"
+full=$tmp/full
+trap 'umount "$full" 2>/dev/null || true; rm -rf "$tmp"' EXIT
+passed=0 failed=0
+((EUID == 0)) || {
+  echo "setup_test.sh: skipped: only root can install packages and become somebody else; run it as root" >&2
+  exit 4
+}
+
+# Packages are not the subject, but of two tests: a list of one that is there.
+echo bash >"$tmp/packages"
+export DYIELD_BUILD=$tmp/build DYIELD_PACKAGES=$tmp/packages DYIELD_FREE_MB=1
+unset KERNEL_TREE DYIELD_MIRROR DYIELD_SUITE
+apt_state=$(find /etc/apt /var/lib/apt/lists -type f -exec sha256sum {} + | sort | sha256sum)
+
+verdict() {
+  if (($2 == 0)); then
+    passed=$((passed + 1))
+    echo "ok $1"
+  else
+    failed=$((failed + 1))
+    echo "not ok $1"
+  fi
+}
+
+# expect NAME STATUS SENTENCE [VARIABLE=VALUE...] COMMAND...
+expect() {
+  local name=$1 want=$2 sentence=$3 got=0
+  shift 3
+  env "$@" >"$tmp/out" 2>&1 </dev/null || got=$?
+  if [[ $got == "$want" ]] && grep -qF -- "$sentence" "$tmp/out"; then
+    verdict "$name" 0
+  else
+    verdict "$name" 1
+    echo "  exit $got, wanted $want with \"$sentence\"; it wrote:" >&2
+    sed 's/^/  /' "$tmp/out" >&2
+  fi
+}
+
+expect 'help' 0 'KERNEL_TREE=~/linux' "$setup" --help
+expect 'an argument' 2 'takes no argument' "$setup" now
+expect 'too little space' 3 'MB are needed; free some' DYIELD_FREE_MB=999999999 "$setup"
+expect 'a tree that is none' 3 'is not a Linux source tree' KERNEL_TREE="$tmp/none" "$setup"
+
+mkdir -p "$tmp/done/linux/src"
+echo 1 >"$tmp/done/linux/version"
+touch "$tmp/done/linux/src/Makefile"
+expect 'nothing to do' 0 'nothing to do' DYIELD_BUILD="$tmp/done" "$setup"
+
+echo dyield-no-such-package >"$tmp/missing"
+mkdir -m 777 "$tmp/open"
+expect 'not root: the command' 3 'apt-get install --no-install-recommends dyield-no-such-package' \
+  DYIELD_BUILD="$tmp/open/build" DYIELD_PACKAGES="$tmp/missing" \
+  setpriv --reuid=65534 --regid=65534 --clear-groups "$setup"
+
+# From here on the mirror is needed: one directory, so the lists come once.
+expect 'a mirror out of reach' 3 'the Debian mirror cannot be reached; check the network' \
+  DYIELD_MIRROR=http://127.0.0.1:1 "$setup"
+expect 'no such suite' 3 'does not have a Release file; name an archive' DYIELD_SUITE=dyield-no-such-suite "$setup"
+# The suite is there and the package is not.
+expect 'no kernel source in the suite' 3 'name another with DYIELD_SUITE' \
+  DYIELD_SUITE="$(. /etc/os-release && echo "$VERSION_CODENAME")" "$setup"
+expect 'no such package' 3 'dyield-no-such-package' DYIELD_PACKAGES="$tmp/missing" "$setup"
+
+# A download that was cut off, or worse. Which version comes is apt's to say.
+version=$(APT_CONFIG=$DYIELD_BUILD/setup/apt/apt.conf apt-cache madison linux-source-7.3 |
+  awk -F' *[|] *' '{print $2}' | sort -V | tail -n 1)
+mkdir -p "$DYIELD_BUILD/setup/deb"
+echo rubbish >"$DYIELD_BUILD/setup/deb/linux-source-7.3_${version//:/%3a}_all.deb"
+expect 'a damaged download' 3 'does not have the SHA256 that apt states for it; delete it' "$setup"
+verdict 'is not unpacked' "$([[ -n $version && ! -e $DYIELD_BUILD/linux/src ]]; echo $?)"
+
+if mkdir "$full" && mount -t tmpfs -o size=4m none "$full" 2>/dev/null; then
+  expect 'a full disk' 3 'the disk is full; free some space' \
+    DYIELD_BUILD="$full/build" DYIELD_APT_SECONDS=5 "$setup"
+fi
+
+verdict "the system's apt is as it was" "$([[ $apt_state == \
+  "$(find /etc/apt /var/lib/apt/lists -type f -exec sha256sum {} + | sort | sha256sum)" ]]; echo $?)"
+
+echo "$passed passed, $failed failed"
+((failed == 0))
