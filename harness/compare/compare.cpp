@@ -37,8 +37,8 @@ using SideCells = std::map<Dimensions, CellSide>;
   throw Error(
       ExitCode::kUsage,
       fmt::format(
-          "seed {} was run twice in equal dimensions with different counts, in \"{}\" and "
-          "{}; keep one of them, and each kernel's results in a folder of their own",
+          "Seed {} was run twice in equal dimensions with different counts, in \"{}\" and "
+          "{}; keep one of them, and each kernel's results in a folder of their own.",
           one.run->seed, one.file->path.string(),
           same_file ? "again in the same file" : fmt::format("\"{}\"", other.file->path.string())));
 }
@@ -103,7 +103,7 @@ Verdict judge(const MetricInfo& metric, const PairedStats& stats, double margin)
 
 MetricComparison compare_metric(const MetricInfo& metric, const CellSide& base,
                                 const CellSide& candidate, double margin) {
-  MetricComparison row{&metric, {}, {}, Verdict::kNone};
+  MetricComparison row{&metric, {}, {}, {}, Verdict::kNone};
   std::vector<Pair> values;
   for (const auto& [seed, a] : base.complete) {
     const auto b = candidate.complete.find(seed);
@@ -114,8 +114,12 @@ MetricComparison compare_metric(const MetricInfo& metric, const CellSide& base,
     values.push_back({*value_a, *value_b});
     row.pairs.push_back({seed, values.back()});
   }
-  row.stats =
-      metric.comparing == Comparing::kRatio ? compare_ratio(values) : compare_difference(values);
+  if (metric.comparing == Comparing::kRatio) {
+    row.stats = compare_ratio(values);
+  } else {
+    row.stats = compare_difference(values);
+    row.ratio = ratio_of_means(values);
+  }
   row.verdict = judge(metric, row.stats, margin);
   return row;
 }
@@ -143,9 +147,10 @@ Cell compare_cell(const Dimensions& dimensions, const CellSide& base, const Cell
 
 // ---- Warnings ----
 
-// What may differ between the sides: the kernel is what is being compared.
+// What may differ between the sides: the kernel is what is being compared, and
+// the cgroup's path has the number of the login session in it.
 bool may_differ(std::string_view pointer) {
-  constexpr std::array kExpected = {"/collected_at", "/kernel", "/uname"};
+  constexpr std::array kExpected = {"/cgroup", "/kernel", "/uname"};
   return std::ranges::any_of(kExpected, [&](std::string_view expected) {
     return pointer == expected || pointer.starts_with(fmt::format("{}/", expected));
   });
@@ -287,7 +292,7 @@ Comparison compare(const Input& base, const Input& candidate, double margin) {
     throw Error(ExitCode::kUsage,
                 fmt::format("\"{}\" and \"{}\" have no pair of complete runs with equal dimensions "
                             "and seed ({} cells on both sides, {} only in the base, {} only in the "
-                            "candidate); run both kernels with the same options and seeds",
+                            "candidate); run both kernels with the same options and seeds.",
                             base.source, candidate.source, comparison.cells.size(),
                             comparison.only_base.size(), comparison.only_candidate.size()));
   }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@ struct MetricComparison {
   const MetricInfo* metric = nullptr;  // a row of metrics()
   std::vector<SeedPair> pairs;         // raw, in the order of seeds
   PairedStats stats;
+  std::optional<Effect> ratio;  // of means, beside a difference; absent where it is undefined
   Verdict verdict = Verdict::kNone;
 };
 
@@ -61,7 +63,7 @@ struct Side {
 
 struct Comparison {
   Side base, candidate;
-  double margin = 0;  // fraction
+  double margin = 0;
   std::vector<Cell> cells;
   std::vector<nlohmann::json> only_base, only_candidate;  // dimensions of cells without other side
   std::vector<std::string> warnings;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "compare/compare_command.h"
 
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/Config.hpp>
@@ -24,7 +25,7 @@ interval is worse by more than the margin), 2 nothing to compare or a damaged fi
 
 Examples:
   dyield compare results/base results/patched
-  dyield compare --all --margin 2 results/base results/patched
+  dyield compare --all --margin 0.02 results/base results/patched
   dyield compare --json -o compare.json results/base results/patched)";
 
 // https://no-color.org: any value that is not empty switches colour off.
@@ -33,32 +34,38 @@ bool want_color() {
   return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
 }
 
+void log_diagnostics(const Comparison& comparison) {
+  for (const std::string& warning : comparison.warnings) spdlog::warn("{}", printable(warning));
+  for (const std::string& regression : regressions(comparison))
+    spdlog::error("regressed: {}", regression);
+}
+
 }  // namespace
 
 ExitCode run_compare(const CompareOptions& options, std::ostream& out) {
   // "nan" passes CLI::Range.
-  if (!(options.margin_percent >= 0 && options.margin_percent <= 100)) {
+  if (!(options.margin >= 0 && options.margin <= 1)) {
     throw Error(ExitCode::kUsage,
-                "the margin is not a percentage; give --margin a number from 0 to 100");
+                "The margin is not a fraction; give --margin a number from 0 to 1.");
   }
   const Comparison comparison =
       compare({options.base, load_results(options.base)},
-              {options.candidate, load_results(options.candidate)}, options.margin_percent / 100);
+              {options.candidate, load_results(options.candidate)}, options.margin);
   const bool color = options.color && options.output.empty();
   const std::string report = options.json
                                  ? to_json_text(comparison)
                                  : render_table(comparison, {.all = options.all, .color = color});
+  if (options.json || !options.output.empty()) log_diagnostics(comparison);
   if (!options.output.empty()) {
     write_file_atomically(options.output, report);
   } else if (!(out << report << std::flush)) {
     throw Error(ExitCode::kEnvironment,
-                "cannot write the report to standard output; write it to a file with -o FILE");
+                "Cannot write the report to standard output; write it to a file with -o FILE.");
   }
   return comparison.regressed() ? ExitCode::kFailed : ExitCode::kOk;
 }
 
-CLI::App* add_compare_command(CLI::App& app,
-                              std::function<void(std::function<ExitCode()>)> select) {
+void add_compare_command(CLI::App& app, std::function<void(std::function<ExitCode()>)> select) {
   auto options = std::make_shared<CompareOptions>();
   CLI::App* command = app.add_subcommand("compare", "Compare the results of two kernels");
   command->add_option("A", options->base, "results of the base kernel")->required();
@@ -66,10 +73,10 @@ CLI::App* add_compare_command(CLI::App& app,
   command->add_flag("--json", options->json, "print JSON (dyield.compare/1) with the raw pairs");
   command->add_flag("--all", options->all, "show every metric in the table");
   command
-      ->add_option("--margin", options->margin_percent,
-                   "percent by which a gating metric may get worse")
-      ->check(CLI::Range(0.0, 100.0))
-      ->type_name("PERCENT")
+      ->add_option("--margin", options->margin,
+                   "fraction from 0 to 1 by which a gating metric may get worse")
+      ->check(CLI::Range(0.0, 1.0))
+      ->type_name("FRACTION")
       ->capture_default_str();
   command->add_option("-o,--output", options->output, "write to this file, atomically")
       ->type_name("FILE");
@@ -78,7 +85,6 @@ CLI::App* add_compare_command(CLI::App& app,
     options->color = want_color();
     select([options] { return run_compare(*options, std::cout); });
   });
-  return command;
 }
 
 }  // namespace dyield

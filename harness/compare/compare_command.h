@@ -13,19 +13,20 @@ namespace dyield {
 struct CompareOptions {
   std::string base{};
   std::string candidate{};
-  std::string output{};       // file; empty for standard output
-  double margin_percent = 1;  // 0 to 100
+  std::string output{};  // file; empty for standard output
+  double margin = 0.01;  // fraction from 0 to 1
   bool json = false;
   bool all = false;
   bool color = false;  // ignored for JSON and files
 };
 
-// Compares and writes the report to `out` or the output file. Returns kFailed if
-// a gating metric regressed, else kOk. Throws Error.
+// Compares and writes the report to `out` or the output file; what a reader of
+// the table on `out` would see, warnings and regressions, is logged if there is
+// no such table. Returns kFailed if a gating metric regressed, else kOk. Throws Error.
 ExitCode run_compare(const CompareOptions& options, std::ostream& out);
 
 // Registers `compare`. When the command line selects it, `select` is called with
 // the action to run after parsing. The subcommand belongs to `app`.
-CLI::App* add_compare_command(CLI::App& app, std::function<void(std::function<ExitCode()>)> select);
+void add_compare_command(CLI::App& app, std::function<void(std::function<ExitCode()>)> select);
 
 }  // namespace dyield

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -165,8 +167,9 @@ TEST(Compare, CellsAreEqualDimensions) {
   EXPECT_EQ(c.only_candidate.at(0)["vcpus"], 8);
   EXPECT_THAT(
       render_table(c, {}),
-      AllOf(HasSubstr("only in the base: all, 4 vCPUs on 2 CPUs, overcommit 2\n"),
-            HasSubstr("only in the candidate: unicast, 8 vCPUs on 2 CPUs, overcommit 4\n")));
+      AllOf(
+          HasSubstr("only in the base: all, 4 vCPUs x 1 VM on 2 CPUs = 2:1, pin none\n"),
+          HasSubstr("only in the candidate: unicast, 8 vCPUs x 1 VM on 2 CPUs = 4:1, pin none\n")));
 }
 
 TEST(Compare, NoPairAtAllIsAnError) {
@@ -195,7 +198,7 @@ TEST(Compare, OnlyGatingMetricsRegress) {
   EXPECT_EQ(row(more, "shootdowns").verdict, Verdict::kBetter);
   EXPECT_EQ(row(more, "pause_exits").verdict, Verdict::kWorse);
   EXPECT_FALSE(more.regressed());
-  EXPECT_THAT(render_table(more, {}), HasSubstr("No regression beyond 1 %"));
+  EXPECT_THAT(render_table(more, {}), HasSubstr("No regression beyond the margin of 0.01"));
 }
 
 TEST(Compare, MarginIsTolerated) {
@@ -218,13 +221,54 @@ TEST(Compare, PrecisionIsADifferenceAndMayBeAbsent) {
   const auto half = compared({with(0, 0)}, {with(75, 100)});
   EXPECT_EQ(row(half, "precision").stats.n, 0U);
   EXPECT_THAT(render_table(half, {}), HasSubstr("precision"));
+  EXPECT_FALSE(row(half, "precision").ratio);
+}
+
+TEST(Compare, PrecisionIsARatioToo) {
+  const auto with = [](std::vector<std::uint64_t> hits) {
+    std::vector<dyield::Run> runs;
+    for (const std::uint64_t h : hits)
+      runs.push_back(
+          run(runs.size() + 1, {{"yields_to_awaited", h}, {"yields_while_waiting", 100}}));
+    return result("k", std::move(runs));
+  };
+  const auto c = compared({with({20, 25, 30})}, {with({80, 90, 95})});
+  const auto& precision = row(c, "precision");
+  EXPECT_EQ(precision.ratio->method, EffectMethod::kRatioOfMeans);
+  EXPECT_NEAR(precision.ratio->value, 265.0 / 75, 1e-12);
+  EXPECT_LT(precision.ratio->interval->low, 265.0 / 75);
+  const std::string table = render_table(c, {});
+  EXPECT_THAT(table, AllOf(HasSubstr("+0.633"), HasSubstr("as ratio"), HasSubstr("~x3.533"),
+                           HasSubstr("~x: ratio of means"), HasSubstr("Without x")));
+  const Json json = Json::parse(to_json_text(c))["cells"][0]["metrics"][0];
+  EXPECT_EQ(json["effect"]["method"], "mean_difference");
+  EXPECT_EQ(json["ratio"]["method"], "ratio_of_means");
+  // Without a base there is nothing to divide by; a base near zero bounds nothing.
+  EXPECT_THAT(render_table(compared({with({0, 0})}, {with({80, 90})}), {}),
+              Not(HasSubstr("as ratio")));
+  EXPECT_THAT(render_table(compared({with({0, 0, 1})}, {with({80, 90, 95})}), {}),
+              HasSubstr("unbounded"));
+}
+
+TEST(Compare, SwappedSidesInvertEveryEffect) {
+  const auto there = compared({noisy("base", 1000)}, {noisy("new", 700)});
+  const auto back = compared({noisy("new", 700)}, {noisy("base", 1000)});
+  ASSERT_EQ(there.cells[0].metrics.size(), back.cells[0].metrics.size());
+  for (std::size_t i = 0; i < there.cells[0].metrics.size(); ++i) {
+    const Effect one = *there.cells[0].metrics[i].stats.effect;
+    const Effect other = *back.cells[0].metrics[i].stats.effect;
+    EXPECT_NEAR(one.value * other.value, 1, 1e-12);
+    EXPECT_NEAR(one.interval->low * other.interval->high, 1, 1e-12);
+  }
 }
 
 TEST(Compare, WarnsWhereEnvironmentsDiffer) {
   Result a = noisy("base", 100);
   Result b = noisy("new", 100);
-  a.environment["uname"] = "1";
-  b.environment["uname"] = "2";
+  for (const auto* expected : {"uname", "cgroup", "kernel"}) {
+    a.environment[expected] = "1";
+    b.environment[expected] = "2";
+  }
   EXPECT_THAT(compared({a}, {b}).warnings, IsEmpty());
   b.environment["cpu_model"] = "Y";
   b.environment["modules"] = {{"kvm", {{"halt_poll_ns", 0}}}};
@@ -269,14 +313,20 @@ TEST(Compare, TableFitsATerminalAndCannotControlIt) {
   Result a = noisy("evil\x1b[2Jkernel", 1e12);
   Result b = noisy("new", 1e-3 * 1e12);
   for (Result* r : {&a, &b}) {
-    r->dimensions["note\n"] = "\x1b]0;title\x07";
+    r->dimensions["note\n"] = "\x1b]0;title\x07 \u009b2J";
     for (int i = 0; i < 30; ++i) r->dimensions[fmt::format("dimension_{}", i)] = i;
-    for (auto& x : r->runs) x.counts["ipis"] = x.seed % 2;
+    for (auto& x : r->runs) {
+      x.counts["ipis"] = x.seed % 2;
+      x.counts["pauses"] = r == &a ? 0 : x.seed << 50;
+      x.counts["yields_tried"] = r == &b ? 0 : x.seed * 123456789;
+      x.counts["yields_made"] = r == &a ? 0 : x.seed * 12345678;
+    }
   }
   std::istringstream table(render_table(compared({a}, {b}), {.all = true}));
   for (std::string line; std::getline(table, line);) {
     EXPECT_LE(line.size(), 100U) << line;
-    EXPECT_TRUE(std::ranges::none_of(line, [](char ch) { return ch > 0 && ch < 0x20; })) << line;
+    EXPECT_TRUE(std::ranges::none_of(line, [](char ch) { return ch >= 0 && ch < 0x20; })) << line;
+    EXPECT_THAT(line, Not(HasSubstr("\u009b")));
   }
   EXPECT_THAT(render_table(compared({a}, {b}), {.color = true}), HasSubstr("\x1b[1;31mREGRESSED"));
 }
@@ -315,7 +365,7 @@ TEST_F(CompareCommand, ExitCodeTellsRegressions) {
   write_result(folder_ / "a/r.json", noisy("base", 1000));
   write_result(folder_ / "b/r.json", noisy("new", 900));
   EXPECT_EQ(compare_folders(), ExitCode::kFailed);
-  EXPECT_EQ(compare_folders({.margin_percent = 20}), ExitCode::kOk);
+  EXPECT_EQ(compare_folders({.margin = 0.2}), ExitCode::kOk);
   write_result(folder_ / "b/r.json", noisy("new", 1100));
   EXPECT_EQ(compare_folders(), ExitCode::kOk);
 }
@@ -332,6 +382,20 @@ TEST_F(CompareCommand, WritesToAFileInstead) {
   EXPECT_THAT(text.str(), AllOf(HasSubstr("shootdowns"), Not(HasSubstr("\x1b"))));
 }
 
+TEST_F(CompareCommand, RegressionsAreLoggedWhereNoTableNamesThem) {
+  write_result(folder_ / "a/r.json", noisy("base", 1000));
+  write_result(folder_ / "b/r.json", noisy("new", 900));
+  std::ostringstream log;
+  const auto old = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
+  compare_folders();
+  EXPECT_EQ(log.str(), "");
+  compare_folders({.json = true});
+  spdlog::set_default_logger(old);
+  EXPECT_THAT(log.str(), HasSubstr("regressed: shootdowns x0."));
+}
+
 TEST_F(CompareCommand, HostileInputsAreNamed) {
   write_result(folder_ / "a/r.json", noisy("base", 1000));
   EXPECT_THAT(error_of([&] { compare_folders(); }), HasSubstr("/b\""));
@@ -339,7 +403,7 @@ TEST_F(CompareCommand, HostileInputsAreNamed) {
   EXPECT_THAT(error_of([&] { compare_folders(); }), HasSubstr("cut.json"));
   std::ofstream(folder_ / "b/cut.json") << R"({"schema": "dyield.result/9"})";
   EXPECT_THAT(error_of([&] { compare_folders(); }), HasSubstr("dyield.result/9"));
-  EXPECT_THAT(error_of([&] { compare_folders({.margin_percent = std::stod("nan")}); }),
+  EXPECT_THAT(error_of([&] { compare_folders({.margin = std::stod("nan")}); }),
               HasSubstr("margin"));
 }
 
@@ -358,10 +422,11 @@ TEST_F(CompareCommand, CommandLineSelectsTheAction) {
     app.parse(line);
     return action != nullptr;
   };
-  EXPECT_TRUE(parse("compare a b --json --all --margin 2.5 -o x.json"));
+  EXPECT_TRUE(parse("compare a b --json --all --margin 0.025 -o x.json"));
   EXPECT_FALSE(parse(""));
   EXPECT_THROW(parse("compare a"), CLI::ParseError);
   EXPECT_THROW(parse("compare a b --margin -1"), CLI::ParseError);
+  EXPECT_THROW(parse("compare a b --margin 2"), CLI::ParseError);
 }
 
 }  // namespace

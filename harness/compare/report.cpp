@@ -59,24 +59,17 @@ std::string_view name_of(Better better) {
 
 // ---- Text ----
 
-// Text of a result file must not reach the terminal as an escape sequence.
-std::string printable(std::string text) {
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return text;
-}
-
 std::string scalar_text(const nlohmann::json& value) {
   if (value.is_string()) return printable(value.get<std::string>());
   if (value.is_number_float()) return fmt::format("{}", value.get<double>());
   return value.dump();
 }
 
-// At most 13 characters and about 5 digits.
+// At most 10 characters, for sizes up to 1e99.
 std::string number_text(double value) {
   const double size = std::abs(value);
   if (size == 0) return "0";
-  if (size >= 1e12 || size < 1e-3) return fmt::format("{:.3e}", value);
+  if (size >= 1e9 || size < 1e-3) return fmt::format("{:.3e}", value);
   if (size >= 1e4) return fmt::format("{:.0f}", value);
   return fmt::format("{:.{}f}", value, size >= 100 ? 1 : 3);
 }
@@ -98,6 +91,7 @@ std::string effect_text(const std::optional<Effect>& effect) {
   return fmt::format("{}x{}", of_means ? "~" : "", ratio_text(effect->value));
 }
 
+// At most 24 characters.
 std::string interval_text(const std::optional<Effect>& effect) {
   if (!effect || !effect->interval) return "-";
   const auto text = effect->is_ratio() ? ratio_text : difference_text;
@@ -130,21 +124,24 @@ std::string wrapped(std::string_view head, std::string_view text) {
 
 // ---- Cells ----
 
-// "unicast, 12 vCPUs on 4 CPUs, overcommit 3".
+// "unicast, 6 vCPUs x 2 VMs on 4 CPUs = 3:1, pin none".
 std::string headline(const nlohmann::json& dimensions) {
   const auto number = [&](const char* key) { return dimensions.at(key).get<std::uint64_t>(); };
-  const auto vms = number("vms");
-  return fmt::format("{}, {}{} vCPU{} on {} CPU{}, overcommit {:.3g}",
-                     scalar_text(dimensions.at("workload")),
-                     vms > 1 ? fmt::format("{} VMs of ", vms) : "", number("vcpus"),
-                     number("vcpus") > 1 ? "s" : "", number("cpus"), number("cpus") > 1 ? "s" : "",
-                     static_cast<double>(number("vcpus")) * static_cast<double>(vms) /
-                         static_cast<double>(number("cpus")));
+  const auto counted = [&](const char* key, std::string_view unit) {
+    return fmt::format("{} {}{}", number(key), unit, number(key) == 1 ? "" : "s");
+  };
+  const double overcommit = static_cast<double>(number("vcpus")) *
+                            static_cast<double>(number("vms")) /
+                            static_cast<double>(number("cpus"));
+  return fmt::format("{}, {} x {} on {} = {:.3g}:1{}", scalar_text(dimensions.at("workload")),
+                     counted("vcpus", "vCPU"), counted("vms", "VM"), counted("cpus", "CPU"),
+                     overcommit,
+                     dimensions.contains("pin") ? ", pin " + scalar_text(dimensions["pin"]) : "");
 }
 
 bool in_headline(std::string_view key) {
-  constexpr std::array<std::string_view, 5> kKeys = {"workload", "vcpus", "vms", "cpus",
-                                                     "overcommit"};
+  constexpr std::array<std::string_view, 6> kKeys = {"workload", "vcpus",      "vms",
+                                                     "cpus",     "overcommit", "pin"};
   return std::ranges::find(kKeys, key) != kKeys.end();
 }
 
@@ -202,7 +199,7 @@ std::string left_out_text(const LeftOut& left_out) {
 std::string row_text(std::string_view name, std::string_view base, std::string_view candidate,
                      std::string_view effect, std::string_view interval, std::string_view n,
                      std::string_view verdict) {
-  std::string line = fmt::format("  {:<25}{:>13}{:>13}{:>11}{:>21}{:>4}  {}", name, base, candidate,
+  std::string line = fmt::format("  {:<25}{:>11}{:>11}{:>11}{:>25}{:>4}  {}", name, base, candidate,
                                  effect, interval, n, verdict);
   line.erase(line.find_last_not_of(' ') + 1);
   return line + "\n";
@@ -217,11 +214,20 @@ std::string metric_row(const MetricComparison& row, bool color) {
       colored ? fmt::format("{}{}\x1b[0m", verdict.color, verdict.table) : verdict.table);
 }
 
+// The ratio of a metric that is compared by difference, unless its base is zero.
+std::string ratio_row(const MetricComparison& row) {
+  if (row.metric->comparing != Comparing::kDifference || !row.stats.a || row.stats.a->mean <= 0)
+    return "";
+  return row_text("  as ratio", "", "", effect_text(row.ratio),
+                  row.ratio ? interval_text(row.ratio) : "unbounded", std::to_string(row.stats.n),
+                  "");
+}
+
 std::string cell_block(const Cell& cell, const Scalars& common, const TableOptions& options) {
   std::string out = wrapped("", title(cell.dimensions, common));
   if (cell.seeds.empty()) out += "  no pair of complete runs\n";
   for (const MetricComparison& row : cell.metrics)
-    if (options.all || row.metric->headline) out += metric_row(row, options.color);
+    if (options.all || row.metric->headline) out += metric_row(row, options.color) + ratio_row(row);
   for (const auto& [side, left_out] :
        {std::pair("base", &cell.base), std::pair("candidate", &cell.candidate)}) {
     if (const std::string text = left_out_text(*left_out); !text.empty())
@@ -239,40 +245,37 @@ std::string side_line(std::string_view head, const Side& side) {
 std::string legend(const Comparison& comparison, bool all) {
   bool of_means = false;
   bool difference = false;
+  const auto see = [&](const Effect& effect) {
+    of_means |= effect.method == EffectMethod::kRatioOfMeans;
+    difference |= !effect.is_ratio();
+  };
   for (const Cell& cell : comparison.cells) {
     for (const MetricComparison& row : cell.metrics) {
-      if (!row.stats.effect || !(all || row.metric->headline)) continue;
-      of_means |= row.stats.effect->method == EffectMethod::kRatioOfMeans;
-      difference |= !row.stats.effect->is_ratio();
+      if (!all && !row.metric->headline) continue;
+      if (row.stats.effect) see(*row.stats.effect);
+      if (row.ratio) see(*row.ratio);
     }
   }
   std::string text = "x: candidate / base, geometric mean of runs paired by seed.";
-  if (of_means) text += " ~x: ratio of means (zeros occur).";
+  if (of_means) text += " ~x: ratio of means.";
   if (difference) text += " Without x: candidate - base.";
   return wrapped("", text + " n: pairs.");
 }
 
-std::string regressions(const Comparison& comparison, const Scalars& common, bool color) {
-  std::string out;
+// The last lines of the table before the lab note.
+std::string verdict_text(const Comparison& comparison, bool color) {
   const VerdictWords& verdict = words(Verdict::kRegressed);
-  for (const Cell& cell : comparison.cells) {
-    for (const MetricComparison& row : cell.metrics) {
-      if (row.verdict != Verdict::kRegressed) continue;
-      std::string line =
-          wrapped(fmt::format("{}: ", verdict.table),
-                  fmt::format("{} {} {} in {}", row.metric->name, effect_text(row.stats.effect),
-                              interval_text(row.stats.effect), title(cell.dimensions, common)));
-      if (color)
-        line.replace(0, verdict.table.size(),
-                     fmt::format("{}{}\x1b[0m", verdict.color, verdict.table));
-      out += line;
-    }
+  std::string out;
+  for (const std::string& regression : regressions(comparison)) {
+    std::string line = wrapped(fmt::format("{}: ", verdict.table), regression);
+    if (color)
+      line.replace(0, verdict.table.size(),
+                   fmt::format("{}{}\x1b[0m", verdict.color, verdict.table));
+    out += line;
   }
-  if (out.empty()) {
-    return fmt::format("No regression beyond {:g} % in a gating metric.\n",
-                       100 * comparison.margin);
-  }
-  return out;
+  if (!out.empty()) return out;
+  return fmt::format("No regression beyond the margin of {:g} in a gating metric.\n",
+                     comparison.margin);
 }
 
 // ---- JSON ----
@@ -303,16 +306,19 @@ Json metric_json(const MetricComparison& row) {
   for (const SeedPair& pair : row.pairs)
     pairs.push_back(
         Json{{"seed", pair.seed}, {"base", pair.values.a}, {"candidate", pair.values.b}});
-  return Json{{"name", row.metric->name},
-              {"unit", row.metric->unit},
-              {"better", name_of(row.metric->better)},
-              {"gating", row.metric->gating},
-              {"n", row.stats.n},
-              {"base", summary_json(row.stats.a)},
-              {"candidate", summary_json(row.stats.b)},
-              {"effect", effect_json(row.stats.effect)},
-              {"verdict", words(row.verdict).json},
-              {"pairs", pairs}};
+  return Json{
+      {"name", row.metric->name},
+      {"unit", row.metric->unit},
+      {"better", name_of(row.metric->better)},
+      {"gating", row.metric->gating},
+      {"n", row.stats.n},
+      {"base", summary_json(row.stats.a)},
+      {"candidate", summary_json(row.stats.b)},
+      {"effect", effect_json(row.stats.effect)},
+      {"ratio", effect_json(row.stats.effect && row.stats.effect->is_ratio() ? row.stats.effect
+                                                                             : row.ratio)},
+      {"verdict", words(row.verdict).json},
+      {"pairs", pairs}};
 }
 
 Json left_out_json(const LeftOut& left_out) {
@@ -342,6 +348,31 @@ Json side_json(const Side& side) {
 
 }  // namespace
 
+// Control characters are those of ASCII and U+0080 to U+009F, in UTF-8 C2 80 to C2 9F.
+std::string printable(std::string text) {
+  unsigned char before = 0;
+  for (char& c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f || (before == 0xc2 && byte < 0xa0)) c = '?';
+    before = byte;
+  }
+  return text;
+}
+
+std::vector<std::string> regressions(const Comparison& comparison) {
+  const Scalars common = common_dimensions(comparison);
+  std::vector<std::string> sentences;
+  for (const Cell& cell : comparison.cells) {
+    for (const MetricComparison& row : cell.metrics) {
+      if (row.verdict != Verdict::kRegressed) continue;
+      sentences.push_back(
+          fmt::format("{} {} {} in {}", row.metric->name, effect_text(row.stats.effect),
+                      interval_text(row.stats.effect), title(cell.dimensions, common)));
+    }
+  }
+  return sentences;
+}
+
 std::string render_table(const Comparison& comparison, const TableOptions& options) {
   const Scalars common = common_dimensions(comparison);
   std::string out =
@@ -356,7 +387,7 @@ std::string render_table(const Comparison& comparison, const TableOptions& optio
     out += wrapped("only in the candidate: ", title(dimensions, common));
   for (const std::string& warning : comparison.warnings)
     out += wrapped("warning: ", printable(warning));
-  out += legend(comparison, options.all) + regressions(comparison, common, options.color);
+  out += legend(comparison, options.all) + verdict_text(comparison, options.color);
   const std::string note = comparison.lab_note();
   return note.empty() ? out : out + printable(note) + "\n";
 }

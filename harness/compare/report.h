@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "compare/compare.h"
 
@@ -19,6 +20,13 @@ struct TableOptions {
 // what was left out, warnings, regressions and, for emulated runs, the lab note.
 // Text from result files is stripped of control characters.
 std::string render_table(const Comparison& comparison, const TableOptions& options);
+
+// A line for each regression: the metric, its effect and the cell.
+std::vector<std::string> regressions(const Comparison& comparison);
+
+// `text` without control characters, so that text of a result file cannot reach
+// the terminal as an escape sequence.
+std::string printable(std::string text);
 
 // Everything in the comparison with the raw pairs, as kCompareSchema. The same
 // comparison gives the same text, which ends in a newline.

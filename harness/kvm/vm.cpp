@@ -17,7 +17,10 @@ namespace {
 
 constexpr std::uint64_t kPageSize = 4096;
 constexpr std::uint64_t kLargePage = 2 * 1024 * 1024;
-constexpr std::uint32_t kMaxCpuidEntries = 256;
+
+// With the size that struct kvm_cpuid2 has in C; see struct Cpuid.
+constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, std::uint64_t);
+constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, std::uint64_t);
 
 // Page-table bits, AMD64 manual volume 2, 5.4 "Page-Translation-Table Entry Fields".
 constexpr std::uint64_t kPresentWriteUser = 0x7;
@@ -125,17 +128,14 @@ KvmSystem::KvmSystem() : fd_(::open("/dev/kvm", O_RDWR | O_CLOEXEC)) {
   }
   run_size_ = static_cast<std::size_t>(
       kvm_ioctl(fd_, KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"));
-  cpuid_.resize(sizeof(kvm_cpuid2) + kMaxCpuidEntries * sizeof(kvm_cpuid_entry2));
-  auto* cpuid = reinterpret_cast<kvm_cpuid2*>(cpuid_.data());
-  cpuid->nent = kMaxCpuidEntries;
-  kvm_ioctl(fd_, KVM_GET_SUPPORTED_CPUID, argument(cpuid), "KVM_GET_SUPPORTED_CPUID");
+  kvm_ioctl(fd_, kGetSupportedCpuid, argument(&cpuid_), "KVM_GET_SUPPORTED_CPUID");
 }
 
 Vcpu::Vcpu(const KvmSystem& system, const Fd& vm, std::uint32_t index, std::uint64_t entry)
     : fd_(kvm_ioctl(vm, KVM_CREATE_VCPU, index, "KVM_CREATE_VCPU")),
       run_(system.run_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), "a vCPU's kvm_run"),
       index_(index) {
-  kvm_ioctl(fd_, KVM_SET_CPUID2, argument(system.cpuid().data()), "KVM_SET_CPUID2");
+  kvm_ioctl(fd_, kSetCpuid2, argument(&system.cpuid()), "KVM_SET_CPUID2");
   set_long_mode(fd_);
 
   kvm_regs regs{};
@@ -197,14 +197,16 @@ std::map<std::string, std::uint64_t> Vcpu::stats() const {
   };
   kvm_stats_header header;
   if (!read_exactly(&header, sizeof header, 0)) return values;
-  const std::size_t stride = sizeof(kvm_stats_desc) + header.name_size;
+  // Not sizeof: as with struct Cpuid, C++ sees another size than the kernel.
+  constexpr std::size_t kDescSize = offsetof(kvm_stats_desc, bucket_size) + sizeof(__u32);
+  const std::size_t stride = kDescSize + header.name_size;
   std::vector<std::byte> raw_desc(stride);
   for (std::uint32_t i = 0; i < header.num_desc; i++) {
     if (!read_exactly(raw_desc.data(), stride, static_cast<off_t>(header.desc_offset + i * stride)))
       break;
     kvm_stats_desc desc;
-    std::memcpy(&desc, raw_desc.data(), sizeof desc);
-    const char* name = reinterpret_cast<const char*>(raw_desc.data() + sizeof desc);
+    std::memcpy(&desc, raw_desc.data(), kDescSize);
+    const char* name = reinterpret_cast<const char*>(raw_desc.data() + kDescSize);
     if (desc.size != 1) continue;  // histograms are not needed here
     std::uint64_t value = 0;
     if (!read_exactly(&value, sizeof value,
@@ -275,7 +277,7 @@ void Vm::build_page_tables() {
 const Fd& Vm::doorbell(std::uint16_t port) {
   const auto found = doorbells_.find(port);
   if (found != doorbells_.end()) return found->second;
-  Fd event(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  Fd event(::eventfd(0, EFD_CLOEXEC));
   if (!event) {
     throw Error(ExitCode::kEnvironment,
                 fmt::format("Cannot create an eventfd: {}; raise the limit of open files "

@@ -16,6 +16,15 @@
 
 namespace dyield {
 
+// struct kvm_cpuid2 with room for the most entries KVM gives. Declared here
+// because the one in older <linux/kvm.h> has another size in C++ than in C (an
+// empty struct in front of its flexible array), and the ioctls' numbers with it.
+struct Cpuid {
+  std::uint32_t nent = 256;  // KVM_MAX_CPUID_ENTRIES, arch/x86/include/asm/kvm_host.h
+  std::uint32_t padding = 0;
+  kvm_cpuid_entry2 entries[256];
+};
+
 // ioctl() on a KVM descriptor. The first form returns the result or -errno, the
 // second throws Error (kEnvironment) naming the ioctl, its result and errno.
 int try_kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t argument);
@@ -30,12 +39,13 @@ class KvmSystem {
   [[nodiscard]] const Fd& fd() const { return fd_; }
   // Bytes of a vCPU's shared kvm_run area.
   [[nodiscard]] std::size_t run_size() const { return run_size_; }
-  [[nodiscard]] const std::vector<std::byte>& cpuid() const { return cpuid_; }
+  // What KVM can offer a guest, all of it.
+  [[nodiscard]] const Cpuid& cpuid() const { return cpuid_; }
 
  private:
   Fd fd_;
   std::size_t run_size_ = 0;
-  std::vector<std::byte> cpuid_;  // struct kvm_cpuid2 with its entries
+  Cpuid cpuid_{};
 };
 
 // A vCPU in 64-bit mode at the payload's entry point. Owned by its Vm; run() is
@@ -79,7 +89,7 @@ class Vm {
   [[nodiscard]] dyield_shared& shared() const;
   [[nodiscard]] std::vector<Vcpu>& vcpus() { return vcpus_; }
   // An eventfd that the guest signals by writing to the I/O port. Owned by the
-  // VM, never blocks.
+  // VM.
   [[nodiscard]] const Fd& doorbell(std::uint16_t port);
   // Sends one edge-triggered interrupt to one vCPU.
   void interrupt(std::uint32_t vcpu, std::uint8_t vector);

@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const fs::path& path, std::string_view step, int error) {
   throw Error(ExitCode::kEnvironment,
-              fmt::format("cannot write \"{}\": {}: {}; free space or choose another folder",
+              fmt::format("Cannot write \"{}\": {}: {}; free space or choose another folder.",
                           path.string(), step, errno_text(error)));
 }
 
@@ -75,13 +75,14 @@ void write_file_atomically(const fs::path& path, std::string_view text) {
   const fs::path target = fs::weakly_canonical(fs::absolute(path), error);
   if (error) fail(path, "resolve", error.value());
   if (fs::exists(target, error) && !fs::is_regular_file(target, error)) {
-    throw Error(ExitCode::kUsage,
-                fmt::format("cannot write \"{}\": it exists and is not a regular file; name a file",
-                            path.string()));
+    throw Error(
+        ExitCode::kUsage,
+        fmt::format("Cannot write \"{}\": it exists and is not a regular file; name a file.",
+                    path.string()));
   }
   if (!fs::is_directory(target.parent_path(), error)) {
-    throw Error(ExitCode::kUsage, fmt::format("cannot write \"{}\": its folder does not exist; "
-                                              "create the folder or choose another",
+    throw Error(ExitCode::kUsage, fmt::format("Cannot write \"{}\": its folder does not exist; "
+                                              "create the folder or choose another.",
                                               path.string()));
   }
   TemporaryFile file(target);

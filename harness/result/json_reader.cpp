@@ -33,8 +33,8 @@ Json parse_json(std::string_view text, const std::string& file) {
     if (depth > kMaxDepth) {
       throw Error(
           ExitCode::kUsage,
-          fmt::format("cannot read \"{}\": its JSON is nested deeper than {}; it is no file "
-                      "of dyield, remove it or name another",
+          fmt::format("Cannot read \"{}\": its JSON is nested deeper than {}; it is no file "
+                      "of dyield, remove it or name another.",
                       file, kMaxDepth));
     }
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
@@ -42,8 +42,8 @@ Json parse_json(std::string_view text, const std::string& file) {
     if (event == Json::parse_event_t::key &&
         !keys.back().insert(parsed.get<std::string>()).second) {
       throw Error(ExitCode::kUsage,
-                  fmt::format("cannot read \"{}\": the key {} occurs twice in one object; repair "
-                              "the file or record it again with `dyield run`",
+                  fmt::format("Cannot read \"{}\": the key {} occurs twice in one object; repair "
+                              "the file or record it again with `dyield run`.",
                               file, shown(parsed)));
     }
     return true;
@@ -52,8 +52,8 @@ Json parse_json(std::string_view text, const std::string& file) {
     return Json::parse(text, strict);
   } catch (const Json::exception& error) {
     throw Error(ExitCode::kUsage,
-                fmt::format("cannot read \"{}\" as JSON: {}; the file is damaged or incomplete, "
-                            "remove it or record it again with `dyield run`",
+                fmt::format("Cannot read \"{}\" as JSON: {}; the file is damaged or incomplete, "
+                            "remove it or record it again with `dyield run`.",
                             file, error.what()));
   }
 }
@@ -153,8 +153,8 @@ void JsonReader::fail(std::string_view expected) const {
 
 void JsonReader::fail_found(std::string_view expected, std::string_view found) const {
   throw Error(ExitCode::kUsage,
-              fmt::format("cannot use \"{}\": at \"{}\" expected {}, found {}; repair the file or "
-                          "record it again with `dyield run`",
+              fmt::format("Cannot use \"{}\": at \"{}\" expected {}, found {}; repair the file or "
+                          "record it again with `dyield run`.",
                           *file_, pointer_, expected, found));
 }
 

@@ -156,8 +156,8 @@ std::string read_file(const fs::path& path) {
   std::ifstream stream(path, std::ios::binary);
   std::string text{std::istreambuf_iterator<char>(stream), {}};
   if (!stream.is_open() || stream.bad()) {
-    throw Error(ExitCode::kUsage, fmt::format("cannot read \"{}\": {}; check the name and its "
-                                              "permissions",
+    throw Error(ExitCode::kUsage, fmt::format("Cannot read \"{}\": {}; check the name and its "
+                                              "permissions.",
                                               path.string(), errno_text(errno)));
   }
   return text;
@@ -178,7 +178,7 @@ std::vector<fs::path> json_files(const fs::path& folder) {
     if (it->path().extension() == ".json" && it->is_regular_file()) files.push_back(it->path());
   }
   if (error) {
-    throw Error(ExitCode::kUsage, fmt::format("cannot list \"{}\": {}; check its permissions",
+    throw Error(ExitCode::kUsage, fmt::format("Cannot list \"{}\": {}; check its permissions.",
                                               folder.string(), error.message()));
   }
   std::ranges::sort(files);
@@ -206,15 +206,15 @@ std::string to_text(const Result& result) {
                       {"runs", std::move(runs)}};
   if (!all_finite(document)) {
     throw Error(ExitCode::kFailed,
-                "cannot write the result: it holds a number that is not finite, which JSON cannot "
-                "express (this is a bug in dyield)");
+                "Cannot write the result: it holds a number that is not finite, which JSON cannot "
+                "express (this is a bug in dyield).");
   }
   // What the guest or the kernel said may not be UTF-8.
   std::string text = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   try {
     from_text(text, "the result to be written");
   } catch (const Error& error) {
-    throw Error(ExitCode::kFailed, fmt::format("{} (this is a bug in dyield)", error.what()));
+    throw Error(ExitCode::kFailed, fmt::format("{} This is a bug in dyield.", error.what()));
   }
   return text;
 }
@@ -241,8 +241,8 @@ std::vector<LoadedResult> load_results(const fs::path& path) {
   if (results.empty()) {
     throw Error(
         ExitCode::kUsage,
-        fmt::format("no dyield result in the folder \"{}\"; name a folder that `dyield run` "
-                    "has written to",
+        fmt::format("No dyield result in the folder \"{}\"; name a folder that `dyield run` "
+                    "has written to.",
                     path.string()));
   }
   return results;

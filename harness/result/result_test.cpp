@@ -2,10 +2,11 @@
 #include "result/result.h"
 
 #include <gmock/gmock.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -198,6 +199,20 @@ TEST_F(ResultTest, WriteReplacesTheFileAndLeavesNothingElse) {
   EXPECT_EQ(read(path), to_text(sample()));
 }
 
+TEST_F(ResultTest, WriteThatFailsHalfwayKeepsTheOldFile) {
+  const fs::path path = put("a.json", "old");
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{100, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const std::string error = error_of([&] { write_result(path, sample()); }, ExitCode::kEnvironment);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_THAT(error, AllOf(HasSubstr("a.json"), HasSubstr("File too large")));
+  EXPECT_EQ(read(path), "old");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
 TEST_F(ResultTest, WriteRefusesBadTargets) {
   const auto write_to = [](const fs::path& path) {
     return error_of([&] { write_result(path, sample()); });
@@ -229,7 +244,7 @@ TEST_F(ResultTest, LoadsAFolderInOrderAndPassesOverOtherJson) {
 }
 
 TEST_F(ResultTest, LoadNamesWhatIsWrong) {
-  EXPECT_THAT(error_of([&] { load_results(folder_); }), HasSubstr("no dyield result"));
+  EXPECT_THAT(error_of([&] { load_results(folder_); }), HasSubstr("No dyield result"));
   EXPECT_THAT(error_of([&] { load_results(folder_ / "gone"); }), HasSubstr("No such file"));
   const fs::path other = put("other.json", "{}");
   EXPECT_THAT(error_of([&] { load_results(other); }), HasSubstr("/schema"));

@@ -97,8 +97,10 @@ std::optional<Effect> geometric_mean_ratio(std::span<const Pair> pairs) {
   if (logs.empty()) return std::nullopt;
   Effect effect = mean_with_interval(EffectMethod::kGeometricMeanRatio, logs);
   effect.value = std::exp(effect.value);
-  if (effect.interval)
+  if (effect.interval) {
     effect.interval = Interval{std::exp(effect.interval->low), std::exp(effect.interval->high)};
+    if (!std::isfinite(effect.interval->high)) return std::nullopt;
+  }
   return effect;
 }
 
@@ -106,7 +108,7 @@ std::optional<Effect> ratio_of_means(std::span<const Pair> pairs) {
   if (pairs.empty()) return std::nullopt;
   const Moments a = moments(side(pairs, &Pair::a));
   const Moments b = moments(side(pairs, &Pair::b));
-  if (a.mean <= 0) return std::nullopt;
+  if (!(a.mean > 0)) return std::nullopt;
   const double ratio = b.mean / a.mean;
   Effect effect{EffectMethod::kRatioOfMeans, ratio, std::nullopt};
   if (pairs.size() == 1) return effect;

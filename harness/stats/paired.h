@@ -55,7 +55,7 @@ struct PairedStats {
 };
 
 // The three estimators. Each is absent where it is not defined: for n = 0;
-// geometric_mean_ratio() unless every ratio is finite and above zero;
+// geometric_mean_ratio() unless every ratio and the interval are finite and above zero;
 // ratio_of_means() unless the mean of a is above zero and, for n > 1, Fieller's
 // interval is bounded. Its interval is cut off at zero, since it is meant for
 // numbers that are not negative. Identical pairs give an interval of zero width,

@@ -119,6 +119,14 @@ TEST(Paired, ZerosChangeTheMethod) {
             EffectMethod::kMeanDifference);
 }
 
+TEST(Paired, IntervalThatIsNoNumberIsNoInterval) {
+  // Two ratios that are 80 powers of ten apart: the geometric mean's upper limit overflows.
+  const PairedStats stats = compare_ratio(Pairs{{1e-40, 1}, {1, 1e-40}, {1, 1}, {1e-200, 1}});
+  ASSERT_TRUE(stats.effect->interval);
+  EXPECT_TRUE(std::isfinite(stats.effect->interval->high));
+  EXPECT_FALSE(geometric_mean_ratio(Pairs{{1e-160, 1}, {1, 1e-160}}));
+}
+
 TEST(Paired, FiellersLimitsAreWhereTheTestTurns) {
   // By definition mean(b - r a) is exactly t standard errors from zero there.
   const Pairs pairs = {{10, 9}, {12, 14}, {9, 0}, {14, 11}, {11, 8}};

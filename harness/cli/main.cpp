@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// The command line: parses, runs the chosen command, turns errors into one
+// sentence on stderr and an exit code.
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <functional>
+
+#include "base/error.h"
+#include "cli/run_command.h"
+#include "compare/compare_command.h"
+#include "engine/environment.h"
+
+namespace {
+
+using dyield::Error;
+using dyield::ExitCode;
+
+void set_up_log() {
+  const bool plain = std::getenv("NO_COLOR") != nullptr;
+  auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>(
+      plain ? spdlog::color_mode::never : spdlog::color_mode::automatic);
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("dyield", sink));
+  spdlog::set_pattern("dyield: %^%l%$: %v");
+}
+
+ExitCode list() {
+  for (const auto& row : dyield::workload_rows()) fmt::print("{:<12}  {}\n", row.name, row.text);
+  return ExitCode::kOk;
+}
+
+ExitCode env() {
+  fmt::print("{}\n", dyield::collect_environment().dump(2));
+  return ExitCode::kOk;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Runs KVM guests that send IPIs, and shows whom KVM's directed yield picks."};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "dyield " DYIELD_VERSION);
+  app.footer(
+      "Exit codes: 0 ok, 1 failed or regressed, 2 usage, 3 environment, 4 skipped, 124 timeout.\n"
+      "Examples:\n"
+      "  dyield list\n"
+      "  dyield run unicast --vcpus 4 --cpus 2 -o run.json\n"
+      "  dyield compare results/mainline results/patched");
+  bool verbose = false, quiet = false;
+  app.add_flag("-v,--verbose", verbose, "Say more on stderr");
+  app.add_flag("-q,--quiet", quiet, "Say only warnings and errors");
+
+  std::function<ExitCode()> action;
+  const auto select = [&action](std::function<ExitCode()> chosen) { action = std::move(chosen); };
+  app.add_subcommand("list", "Name the workloads")->callback([&] { select(list); });
+  app.add_subcommand("env", "Print what goes into a result about this machine")->callback([&] {
+    select(env);
+  });
+  dyield::add_run_command(app, {argv, argv + argc}, select);
+  dyield::add_compare_command(app, select);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error, std::cout, std::cerr);
+    return static_cast<int>(code == 0 ? ExitCode::kOk : ExitCode::kUsage);
+  }
+  spdlog::set_level(verbose ? spdlog::level::debug
+                    : quiet ? spdlog::level::warn
+                            : spdlog::level::info);
+  return static_cast<int>(action());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    set_up_log();
+    return run(argc, argv);
+  } catch (const Error& error) {
+    spdlog::log(error.code() == ExitCode::kSkipped ? spdlog::level::warn : spdlog::level::err,
+                "{}{}", error.code() == ExitCode::kSkipped ? "skipped: " : "", error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::exception& error) {
+    spdlog::critical("Unexpected failure: {}; please report it with the command line.",
+                     error.what());
+    return static_cast<int>(ExitCode::kFailed);
+  }
+}

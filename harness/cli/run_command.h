@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace dyield {
+
+// Adds `dyield run`. `command` is argv, for the result file. When it is chosen,
+// `select` is given what to run.
+void add_run_command(CLI::App& app, std::vector<std::string> command,
+                     const std::function<void(std::function<ExitCode()>)>& select);
+
+// The workloads' names on the command line and what they do, one row each.
+struct WorkloadRow {
+  std::string name;
+  std::string text;
+};
+std::vector<WorkloadRow> workload_rows();
+
+}  // namespace dyield

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "engine/event_loop.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace dyield {
+namespace {
+
+using std::chrono::milliseconds;
+
+TEST(EventLoop, TimersFireInTheOrderOfTheirDelays) {
+  EventLoop loop;
+  std::vector<int> order;
+  loop.after(milliseconds(40), [&] {
+    order.push_back(2);
+    loop.stop();
+  });
+  loop.after(milliseconds(1), [&] { order.push_back(1); });
+  loop.run();
+  EXPECT_EQ(order, (std::vector{1, 2}));
+}
+
+TEST(EventLoop, EverySignalOfAnEventfdIsSeenAndItIsArmedAgain) {
+  const Fd event(::eventfd(0, EFD_CLOEXEC));
+  EventLoop loop;
+  int seen = 0;
+  loop.on_event(event, [&] {
+    if (++seen == 3) {
+      loop.stop();
+    } else {
+      eventfd_write(event.get(), 1);
+    }
+  });
+  eventfd_write(event.get(), 1);
+  loop.run();
+  EXPECT_EQ(seen, 3);
+}
+
+TEST(EventLoop, AnEventfdSignalledByAnotherThreadWakesIt) {
+  const Fd event(::eventfd(0, EFD_CLOEXEC));
+  EventLoop loop;
+  loop.on_event(event, [&] { loop.stop(); });
+  std::jthread thread([&] { eventfd_write(event.get(), 1); });
+  loop.run();
+}
+
+TEST(EventLoop, SignalsArriveAsEvents) {
+  EventLoop loop;
+  int number = 0;
+  loop.on_signals({SIGTERM, SIGINT}, [&](int signal) {
+    number = signal;
+    loop.stop();
+  });
+  kill(getpid(), SIGINT);
+  loop.run();
+  EXPECT_EQ(number, SIGINT);
+}
+
+}  // namespace
+}  // namespace dyield

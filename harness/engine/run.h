@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dyield_abi.h"
+#include "kvm/payload.h"
+#include "kvm/vm.h"
+#include "result/result.h"
+
+namespace dyield {
+
+// How vCPU threads are placed on the CPUs of a run.
+enum class Pin {
+  kNone,  // anywhere on the CPUs; the scheduler moves them
+  kEach,  // vCPU i on CPU i modulo their number, counted over all VMs
+};
+
+// One run: VMs, what they do, for how long.
+struct RunConfig {
+  dyield_workload workload = DYIELD_WORKLOAD_UNICAST;
+  std::uint32_t vcpus = 4;  // a VM
+  std::uint32_t vms = 1;
+  std::vector<int> cpus;  // the CPUs that the vCPU threads may use
+  Pin pin = Pin::kNone;
+  std::uint64_t seed = 1;
+  std::chrono::nanoseconds warmup{};
+  std::chrono::nanoseconds duration{};
+  std::chrono::nanoseconds limit{};  // for everything else: boot, drain
+  std::uint32_t think = 0;           // see struct dyield_shared
+  std::uint32_t unit = 0;
+  dyield_fault fault = DYIELD_FAULT_NONE;
+  bool probes = true;
+  bool audit = false;
+};
+
+// Runs it on fresh VMs; on return no VM, thread or mapping of it is left. What
+// happens to the guest is in the Run (its status and reason); Error is thrown
+// for what keeps the run from starting.
+Run run_once(const KvmSystem& system, const Payload& payload, const RunConfig& config);
+
+}  // namespace dyield
