@@ -144,7 +144,7 @@ TEST(Compare, RefusesContradictingRunsOfOneSeed) {
   EXPECT_THAT(error_of([&] {
                 compared({one, other}, {one});
               }),
-              AllOf(HasSubstr("seed 1"), HasSubstr("a/0.json"), HasSubstr("a/1.json")));
+              AllOf(HasSubstr("Seed 1"), HasSubstr("a/0.json"), HasSubstr("a/1.json")));
   EXPECT_THAT(error_of([&] {
                 compared({one}, {result("x", {run(1, {{"work", 5}}), run(1, {{"work", 6}})})});
               }),
@@ -239,7 +239,7 @@ TEST(Compare, PrecisionIsARatioToo) {
   EXPECT_LT(precision.ratio->interval->low, 265.0 / 75);
   const std::string table = render_table(c, {});
   EXPECT_THAT(table, AllOf(HasSubstr("+0.633"), HasSubstr("as ratio"), HasSubstr("~x3.533"),
-                           HasSubstr("~x: ratio of means"), HasSubstr("Without x")));
+                           HasSubstr("~x: ratio of means"), HasSubstr("No x: candidate - base")));
   const Json json = Json::parse(to_json_text(c))["cells"][0]["metrics"][0];
   EXPECT_EQ(json["effect"]["method"], "mean_difference");
   EXPECT_EQ(json["ratio"]["method"], "ratio_of_means");

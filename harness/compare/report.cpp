@@ -256,9 +256,9 @@ std::string legend(const Comparison& comparison, bool all) {
       if (row.ratio) see(*row.ratio);
     }
   }
-  std::string text = "x: candidate / base, geometric mean of runs paired by seed.";
+  std::string text = "x: geometric mean of candidate / base.";
   if (of_means) text += " ~x: ratio of means.";
-  if (difference) text += " Without x: candidate - base.";
+  if (difference) text += " No x: candidate - base.";
   return wrapped("", text + " n: pairs.");
 }
 
