@@ -262,6 +262,18 @@ std::string legend(const Comparison& comparison, bool all) {
   return wrapped("", text + " n: pairs.");
 }
 
+// A gating metric with fewer than two pairs cannot regress, nor be cleared of it.
+std::string untested_text(const Comparison& comparison) {
+  std::size_t untested = 0;
+  for (const Cell& cell : comparison.cells) {
+    untested += static_cast<std::size_t>(std::ranges::count_if(
+        cell.metrics, [](const auto& row) { return row.metric->gating && row.stats.n < 2; }));
+  }
+  if (untested == 0) return "";
+  return fmt::format("Not tested for regression: {} row{} with fewer than two pairs.\n", untested,
+                     untested == 1 ? "" : "s");
+}
+
 // The last lines of the table before the lab note.
 std::string verdict_text(const Comparison& comparison, bool color) {
   const VerdictWords& verdict = words(Verdict::kRegressed);
@@ -273,9 +285,11 @@ std::string verdict_text(const Comparison& comparison, bool color) {
                    fmt::format("{}{}\x1b[0m", verdict.color, verdict.table));
     out += line;
   }
-  if (!out.empty()) return out;
-  return fmt::format("No regression beyond the margin of {:g} in a gating metric.\n",
-                     comparison.margin);
+  if (out.empty()) {
+    out = fmt::format("No regression shown beyond the margin of {:g} in a gating metric.\n",
+                      comparison.margin);
+  }
+  return out + untested_text(comparison);
 }
 
 // ---- JSON ----
