@@ -52,7 +52,8 @@ int main(void)
 		outw(be16toh(file.select), FW_CFG_SELECT);
 		for (uint32_t left = be32toh(file.size); left;) {
 			char buffer[4096];
-			uint32_t n = left < sizeof(buffer) ? left : sizeof(buffer);
+			uint32_t n =
+				left < sizeof(buffer) ? left : sizeof(buffer);
 
 			insb(FW_CFG_DATA, buffer, n);
 			fwrite(buffer, 1, n, stdout);

@@ -10,8 +10,8 @@
 #ifndef DYIELD_ABI_H
 #define DYIELD_ABI_H
 
-#define DYIELD_ABI_MAGIC   0x64596c6449654c44ULL
-#define DYIELD_ABI_VERSION 1
+#define DYIELD_ABI_MAGIC	0x64596c6449654c44ULL
+#define DYIELD_ABI_VERSION	1
 
 /*
  * Guest physical layout, one memory slot from 0. Everything below
@@ -38,9 +38,9 @@
 #define DYIELD_FRAME_GPA	0xc00000ULL
 
 /* Virtual address of the shootdown windows, one 4 KiB page a vCPU. */
-#define DYIELD_WINDOW_VA 0x40000000ULL
+#define DYIELD_WINDOW_VA	0x40000000ULL
 
-#define DYIELD_MAX_VCPUS 255
+#define DYIELD_MAX_VCPUS	255
 
 /* Interrupt vectors of the payload. */
 #define DYIELD_VECTOR_SHOOTDOWN 0xf0
@@ -52,9 +52,9 @@
  * READY: every vCPU is up, its APIC enabled. DONE: every vCPU has stopped and
  * no shootdown is under way. FAULT: the error record below has been filled in.
  */
-#define DYIELD_PORT_READY 0xd0
-#define DYIELD_PORT_DONE  0xd4
-#define DYIELD_PORT_FAULT 0xd8
+#define DYIELD_PORT_READY	0xd0
+#define DYIELD_PORT_DONE	0xd4
+#define DYIELD_PORT_FAULT	0xd8
 
 /*
  * The run's phase, written by the harness alone. Guest and BPF programs bin
@@ -73,8 +73,9 @@ enum dyield_phase {
  * The workloads: identifier, name on the command line, what it does.
  * One row here, one source file in guest-workloads/workloads/.
  */
-#define DYIELD_WORKLOADS(X)                                                    \
-	X(UNICAST, unicast, "vCPU 0 shoots down one random receiver at a time") \
+#define DYIELD_WORKLOADS(X)                                   \
+	X(UNICAST, unicast,                                   \
+	  "vCPU 0 shoots down one random receiver at a time") \
 	X(ALL_TO_ALL, all_to_all, "every vCPU shoots down all the others")
 
 enum dyield_workload {

@@ -2,11 +2,11 @@
 #include "cpu.h"
 
 /* Selectors; entry.S knows the user ones. */
-#define KERNEL_CS 0x08
-#define KERNEL_DS 0x10
-#define USER_DS	  0x1b
-#define USER_CS	  0x23
-#define TSS_SEL	  0x28
+#define KERNEL_CS	   0x08
+#define KERNEL_DS	   0x10
+#define USER_DS		   0x1b
+#define USER_CS		   0x23
+#define TSS_SEL		   0x28
 
 #define MSR_APIC_BASE	   0x1b
 #define APIC_BASE_X2APIC   (1u << 10)
@@ -60,7 +60,8 @@ extern char interrupt_stubs[];
 
 static void wrmsr(u32 msr, u64 value)
 {
-	asm volatile("wrmsr" ::"c"(msr), "a"((u32)value), "d"((u32)(value >> 32))
+	asm volatile("wrmsr" ::"c"(msr), "a"((u32)value),
+		     "d"((u32)(value >> 32))
 		     : "memory");
 }
 
@@ -109,35 +110,37 @@ void cpu_init(u32 index)
 	cpu->gdt[KERNEL_DS / 8] = 0x00cf93000000ffff;
 	cpu->gdt[USER_DS / 8] = 0x00cff3000000ffff;
 	cpu->gdt[USER_CS / 8] = 0x00affb000000ffff;
-	cpu->gdt[TSS_SEL / 8] = (sizeof(cpu->tss) - 1) | (tss & 0xffffff) << 16 |
-				0x89ULL << 40 | (tss >> 24 & 0xff) << 56;
+	cpu->gdt[TSS_SEL / 8] = (sizeof(cpu->tss) - 1) |
+				(tss & 0xffffff) << 16 | 0x89ULL << 40 |
+				(tss >> 24 & 0xff) << 56;
 	cpu->gdt[TSS_SEL / 8 + 1] = tss >> 32;
 
-	struct pointer gdtr = { sizeof(cpu->gdt) - 1, (u64)cpu->gdt };
+	struct pointer gdtr = {sizeof(cpu->gdt) - 1, (u64)cpu->gdt};
 
 	asm volatile("lgdt %0" ::"m"(gdtr));
-	asm volatile("pushq %0\n\t"
-		     "leaq 1f(%%rip), %%rax\n\t"
-		     "pushq %%rax\n\t"
-		     "lretq\n"
-		     "1:\n\t"
-		     "movl %1, %%eax\n\t"
-		     "movl %%eax, %%ss\n\t"
-		     /* DPL 3: IRET to ring 3 would null what is more privileged,
-		      * and with the GS selector some CPUs lose its base. */
-		     "movl %2, %%eax\n\t"
-		     "movl %%eax, %%ds\n\t"
-		     "movl %%eax, %%es\n\t"
-		     "movl %%eax, %%gs" ::"i"(KERNEL_CS),
-		     "i"(KERNEL_DS), "i"(USER_DS)
-		     : "rax", "memory");
+	asm volatile(
+		"pushq %0\n\t"
+		"leaq 1f(%%rip), %%rax\n\t"
+		"pushq %%rax\n\t"
+		"lretq\n"
+		"1:\n\t"
+		"movl %1, %%eax\n\t"
+		"movl %%eax, %%ss\n\t"
+		/* DPL 3: IRET to ring 3 would null what is more privileged,
+		 * and with the GS selector some CPUs lose its base. */
+		"movl %2, %%eax\n\t"
+		"movl %%eax, %%ds\n\t"
+		"movl %%eax, %%es\n\t"
+		"movl %%eax, %%gs" ::"i"(KERNEL_CS),
+		"i"(KERNEL_DS), "i"(USER_DS)
+		: "rax", "memory");
 	wrmsr(MSR_GS_BASE, (u64)cpu);
 	wrmsr(MSR_KERNEL_GS_BASE, (u64)cpu);
 	asm volatile("ltr %w0" ::"r"(TSS_SEL));
 
 	idt_init();
 
-	struct pointer idtr = { sizeof(idt) - 1, (u64)idt };
+	struct pointer idtr = {sizeof(idt) - 1, (u64)idt};
 
 	asm volatile("lidt %0" ::"m"(idtr));
 }
@@ -163,7 +166,8 @@ void apic_eoi(void)
 
 void apic_send(u32 destination, u8 vector)
 {
-	wrmsr(MSR_X2APIC_ICR, (u64)destination << 32 | APIC_ICR_ASSERT | vector);
+	wrmsr(MSR_X2APIC_ICR,
+	      (u64)destination << 32 | APIC_ICR_ASSERT | vector);
 }
 
 void fail(u32 code, u64 d0, u64 d1, u64 d2, u64 d3)

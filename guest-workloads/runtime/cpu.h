@@ -16,7 +16,7 @@ typedef dyield_u64 u64;
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
 
 /* System calls of the ring 3 code: INT, number in RAX, arguments RDI to RDX. */
-#define VECTOR_SYSCALL 0x80
+#define VECTOR_SYSCALL	 0x80
 
 /* What interrupt_common in entry.S pushes. */
 struct frame {

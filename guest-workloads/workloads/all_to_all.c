@@ -20,4 +20,4 @@ static void step(u32 me)
 	shootdown(me, &receivers);
 }
 
-const struct workload workload_all_to_all = { is_sender, step };
+const struct workload workload_all_to_all = {is_sender, step};

@@ -16,4 +16,4 @@ static void step(u32 me)
 	shootdown(me, &receivers);
 }
 
-const struct workload workload_unicast = { is_sender, step };
+const struct workload workload_unicast = {is_sender, step};

@@ -31,6 +31,8 @@ class Error : public std::runtime_error {
 };
 
 // The text of an errno value, without the thread-unsafe strerror().
-inline std::string errno_text(int error) { return std::generic_category().message(error); }
+inline std::string errno_text(int error) {
+  return std::generic_category().message(error);
+}
 
 }  // namespace dyield

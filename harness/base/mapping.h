@@ -21,9 +21,9 @@ class Mapping {
     address_ = ::mmap(nullptr, size, protection, flags, fd, 0);
     if (address_ == MAP_FAILED) {
       address_ = nullptr;
-      throw Error(ExitCode::kEnvironment,
-                  "Cannot map " + std::to_string(size) + " bytes for " + what + ": " +
-                      errno_text(errno) + "; free memory, raise the limit, or run fewer VMs.");
+      throw Error(ExitCode::kEnvironment, "Cannot map " + std::to_string(size) + " bytes for " +
+                                              what + ": " + errno_text(errno) +
+                                              "; free memory, raise the limit, or run fewer VMs.");
     }
   }
   Mapping(Mapping&& other) noexcept

@@ -38,13 +38,12 @@ __attribute__((format(printf, 2, 0))) int on_libbpf_message(libbpf_print_level l
 }
 
 [[noreturn]] void fail(const char* what, int error) {
-  throw Error(
-      ExitCode::kEnvironment,
-      fmt::format("Cannot {} the BPF probes: {} ({}); this needs root or CAP_BPF with "
-                  "CAP_PERFMON, and a kernel built with Kconfig.fragment. --no-probes runs "
-                  "without them.",
-                  what, errno_text(error < 0 ? -error : error),
-                  first_warning().empty() ? "libbpf gave no reason" : first_warning()));
+  throw Error(ExitCode::kEnvironment,
+              fmt::format("Cannot {} the BPF probes: {} ({}); this needs root or CAP_BPF with "
+                          "CAP_PERFMON, and a kernel built with Kconfig.fragment. --no-probes runs "
+                          "without them.",
+                          what, errno_text(error < 0 ? -error : error),
+                          first_warning().empty() ? "libbpf gave no reason" : first_warning()));
 }
 
 void check(const char* what, int error) {
@@ -91,7 +90,9 @@ Probes::Probes(const Config& config) : config_(config) {
 
 Probes::~Probes() = default;
 
-void Probes::Deleter::operator()(probes_bpf* skeleton) const { probes_bpf::destroy(skeleton); }
+void Probes::Deleter::operator()(probes_bpf* skeleton) const {
+  probes_bpf::destroy(skeleton);
+}
 
 void Probes::add_thread(pid_t tid, const dyield_thread& thread) {
   const auto key = static_cast<std::uint32_t>(tid);

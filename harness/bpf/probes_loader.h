@@ -18,9 +18,9 @@ namespace dyield {
 class Probes {
  public:
   struct Config {
-    std::uint32_t slots = 1;   // vCPU threads of all VMs together
-    std::uint32_t vcpus = 1;   // of each VM
-    bool audit = false;        // the tracepoints, too
+    std::uint32_t slots = 1;  // vCPU threads of all VMs together
+    std::uint32_t vcpus = 1;  // of each VM
+    bool audit = false;       // the tracepoints, too
   };
   // Throws Error (kEnvironment) with what the kernel or libbpf said last.
   explicit Probes(const Config& config);

@@ -26,7 +26,7 @@ struct Options {
   std::string pin = "none";
   std::uint64_t seed = 1, seeds = 1;
   double duration = 1, warmup = 0.2, limit = 30;
-  std::uint32_t think = 8, unit = 64;
+  std::uint32_t think = 256, unit = 64;
   std::string fault = "none";
   std::string label, output, payload;
   bool no_probes = false, audit = false, json = false, dry_run = false;
@@ -87,11 +87,19 @@ fs::path find_payload(const std::string& given) {
 nlohmann::ordered_json dimensions(const Options& options, std::size_t cpus) {
   const double overcommit =
       static_cast<double>(options.vcpus) * options.vms / static_cast<double>(cpus);
-  return {{"workload", options.workload}, {"vcpus", options.vcpus}, {"vms", options.vms},
-          {"cpus", cpus},                 {"overcommit", overcommit}, {"pin", options.pin},
-          {"duration_s", options.duration}, {"warmup_s", options.warmup},
-          {"think", options.think},       {"unit", options.unit},
-          {"probes", !options.no_probes},  {"audit", options.audit}, {"fault", options.fault}};
+  return {{"workload", options.workload},
+          {"vcpus", options.vcpus},
+          {"vms", options.vms},
+          {"cpus", cpus},
+          {"overcommit", overcommit},
+          {"pin", options.pin},
+          {"duration_s", options.duration},
+          {"warmup_s", options.warmup},
+          {"think", options.think},
+          {"unit", options.unit},
+          {"probes", !options.no_probes},
+          {"audit", options.audit},
+          {"fault", options.fault}};
 }
 
 std::string default_label() {
@@ -124,7 +132,7 @@ void print_table(const Result& result) {
         fmt::print("  {:>25.4f}", *value);
       }
     }
-    fmt::print("  {}\n", run.status == RunStatus::kComplete ? "complete"
+    fmt::print("  {}\n", run.status == RunStatus::kComplete  ? "complete"
                          : run.status == RunStatus::kPartial ? "partial: " + run.reason
                                                              : "failed: " + run.reason);
   }

@@ -30,9 +30,13 @@ struct EventLoop::SignalBuffer {
   signalfd_siginfo info;
 };
 
-EventLoop::EventLoop() { check("start", io_uring_queue_init(kEntries, &ring_, 0)); }
+EventLoop::EventLoop() {
+  check("start", io_uring_queue_init(kEntries, &ring_, 0));
+}
 
-EventLoop::~EventLoop() { io_uring_queue_exit(&ring_); }
+EventLoop::~EventLoop() {
+  io_uring_queue_exit(&ring_);
+}
 
 void EventLoop::arm(Source& source) {
   io_uring_sqe* entry = io_uring_get_sqe(&ring_);

@@ -41,7 +41,7 @@ class EventLoop {
  private:
   struct Source {
     std::function<void()> handler;
-    int fd = -1;              // read from again after each event, unless a timer
+    int fd = -1;  // read from again after each event, unless a timer
     void* buffer = nullptr;
     unsigned size = 0;
     __kernel_timespec delay{};

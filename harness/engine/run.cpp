@@ -33,7 +33,8 @@ std::uint32_t load(const std::uint32_t& field) {
   return std::atomic_ref(const_cast<std::uint32_t&>(field)).load();
 }
 
-std::uint64_t total(const dyield_vcpu& vcpu, const dyield_u64 (dyield_vcpu::*field)[DYIELD_PHASES]) {
+std::uint64_t total(const dyield_vcpu& vcpu,
+                    const dyield_u64 (dyield_vcpu::*field)[DYIELD_PHASES]) {
   return std::accumulate(std::begin(vcpu.*field), std::end(vcpu.*field), std::uint64_t{0});
 }
 
@@ -50,9 +51,10 @@ std::string describe(const dyield_error& error) {
                          error.vcpu, error.detail[0], error.detail[1], error.detail[2],
                          error.detail[3]);
     case DYIELD_ERROR_ABI:
-      return fmt::format("the payload was built for another layout: it found magic {:#x}, version "
-                         "{}; build both again",
-                         error.detail[0], error.detail[1]);
+      return fmt::format(
+          "the payload was built for another layout: it found magic {:#x}, version "
+          "{}; build both again",
+          error.detail[0], error.detail[1]);
     case DYIELD_ERROR_APIC_ID:
       return fmt::format("vCPU {} has APIC ID {} instead of {}", error.vcpu, error.detail[1],
                          error.detail[0]);
@@ -79,10 +81,10 @@ class Runner {
 
     for (std::uint32_t i = 0; i < config.vms; i++) {
       // VMs of one run differ in their seeds, runs of one seed do not.
-      vms_.push_back(std::make_unique<Vm>(
-          system, payload,
-          Vm::Config{config.vcpus, config.seed * 1000003 + i, config.workload, config.fault,
-                     config.think, config.unit}));
+      vms_.push_back(
+          std::make_unique<Vm>(system, payload,
+                               Vm::Config{config.vcpus, config.seed * 1000003 + i, config.workload,
+                                          config.fault, config.think, config.unit}));
     }
     if (config.probes) {
       probes_.emplace(Probes::Config{config.vms * config.vcpus, config.vcpus, config.audit});
@@ -109,8 +111,7 @@ class Runner {
         if (++done_ == vms_.size()) end(RunStatus::kComplete, "");
       });
       loop_.on_event(vm.doorbell(DYIELD_PORT_FAULT), [this, i] {
-        end(RunStatus::kFailed,
-            fmt::format("in VM {}, {}", i, describe(vms_[i]->shared().error)));
+        end(RunStatus::kFailed, fmt::format("in VM {}, {}", i, describe(vms_[i]->shared().error)));
       });
     }
     loop_.after(config_.warmup + config_.duration + config_.limit,
@@ -164,10 +165,10 @@ class Runner {
       for (std::uint32_t i = 0; i < config_.vcpus; i++) {
         const dyield_vcpu& vcpu = sh.vcpu[i];
         if (vcpu.done != 0) continue;
-        text += fmt::format("; VM {} vCPU {}: {}, progress {}, waits for {:#x} {:#x} {:#x} {:#x}",
-                            v, i, vcpu.up != 0 ? "running" : "not up", vcpu.progress,
-                            vcpu.waiting_for[0], vcpu.waiting_for[1], vcpu.waiting_for[2],
-                            vcpu.waiting_for[3]);
+        text +=
+            fmt::format("; VM {} vCPU {}: {}, progress {}, waits for {:#x} {:#x} {:#x} {:#x}", v, i,
+                        vcpu.up != 0 ? "running" : "not up", vcpu.progress, vcpu.waiting_for[0],
+                        vcpu.waiting_for[1], vcpu.waiting_for[2], vcpu.waiting_for[3]);
       }
     }
     return text;
@@ -311,9 +312,10 @@ void Runner::collect_probes() {
     lost += c.lost;
   }
   if (lost > 0) {
-    run_.notes.push_back(fmt::format("{} events could not read the guest's memory and are counted "
-                                     "as outside the measurement",
-                                     lost));
+    run_.notes.push_back(
+        fmt::format("{} events could not read the guest's memory and are counted "
+                    "as outside the measurement",
+                    lost));
   }
   // Rows are spinners, columns targets; all VMs' vCPUs in order.
   Json targets = Json::array();

@@ -49,9 +49,9 @@ Payload Payload::from_file(const std::filesystem::path& file) {
 Payload Payload::from_bytes(std::vector<std::byte> bytes, const std::filesystem::path& file) {
   Payload payload;
   const auto header = read_at<Elf64_Ehdr>(bytes, 0, file, "ELF header");
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64 ||
-      header.e_type != ET_EXEC || header.e_phentsize != sizeof(Elf64_Phdr)) {
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64 ||
+      header.e_machine != EM_X86_64 || header.e_type != ET_EXEC ||
+      header.e_phentsize != sizeof(Elf64_Phdr)) {
     reject(file, "it is no ELF64 x86-64 executable");
   }
   for (std::uint64_t i = 0; i < header.e_phnum; i++) {

@@ -33,7 +33,8 @@ void expect_rejected(std::vector<std::byte> bytes, const std::string& why) {
     ADD_FAILURE() << "accepted; expected: " << why;
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);
-    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("some.elf"), testing::HasSubstr(why)));
+    EXPECT_THAT(error.what(),
+                testing::AllOf(testing::HasSubstr("some.elf"), testing::HasSubstr(why)));
   }
 }
 

@@ -26,7 +26,9 @@ constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, std::uint64_t);
 constexpr std::uint64_t kPresentWriteUser = 0x7;
 constexpr std::uint64_t kPageSizeBit = 0x80;
 
-std::uint64_t argument(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
+std::uint64_t argument(const void* pointer) {
+  return reinterpret_cast<std::uint64_t>(pointer);
+}
 
 struct Requirement {
   int capability;
@@ -126,8 +128,8 @@ KvmSystem::KvmSystem() : fd_(::open("/dev/kvm", O_RDWR | O_CLOEXEC)) {
                               r.name, r.why));
     }
   }
-  run_size_ = static_cast<std::size_t>(
-      kvm_ioctl(fd_, KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"));
+  run_size_ =
+      static_cast<std::size_t>(kvm_ioctl(fd_, KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"));
   kvm_ioctl(fd_, kGetSupportedCpuid, argument(&cpuid_), "KVM_GET_SUPPORTED_CPUID");
 }
 
@@ -149,14 +151,18 @@ Vcpu::Vcpu(const KvmSystem& system, const Fd& vm, std::uint32_t index, std::uint
   kvm_ioctl(fd_, KVM_SET_MP_STATE, argument(&state), "KVM_SET_MP_STATE");
 }
 
-int Vcpu::run() noexcept { return try_kvm_ioctl(fd_, KVM_RUN, 0); }
+int Vcpu::run() noexcept {
+  return try_kvm_ioctl(fd_, KVM_RUN, 0);
+}
 
 void Vcpu::kick() noexcept {
   auto* run = reinterpret_cast<kvm_run*>(run_.data());
   std::atomic_ref<__u8>(run->immediate_exit).store(1);
 }
 
-const kvm_run& Vcpu::exit() const noexcept { return *reinterpret_cast<kvm_run*>(run_.data()); }
+const kvm_run& Vcpu::exit() const noexcept {
+  return *reinterpret_cast<kvm_run*>(run_.data());
+}
 
 std::string Vcpu::describe_exit(int run_result) const {
   std::string text = fmt::format("vCPU {} stopped with ", index_);
@@ -171,8 +177,8 @@ std::string Vcpu::describe_exit(int run_result) const {
     } else if (exit().exit_reason == KVM_EXIT_MMIO) {
       text += fmt::format(", address {:#x}", exit().mmio.phys_addr);
     } else if (exit().exit_reason == KVM_EXIT_FAIL_ENTRY) {
-      text += fmt::format(", hardware reason {:#x}",
-                          exit().fail_entry.hardware_entry_failure_reason);
+      text +=
+          fmt::format(", hardware reason {:#x}", exit().fail_entry.hardware_entry_failure_reason);
     }
   }
   kvm_regs regs;
@@ -209,8 +215,7 @@ std::map<std::string, std::uint64_t> Vcpu::stats() const {
     const char* name = reinterpret_cast<const char*>(raw_desc.data() + kDescSize);
     if (desc.size != 1) continue;  // histograms are not needed here
     std::uint64_t value = 0;
-    if (!read_exactly(&value, sizeof value,
-                      static_cast<off_t>(header.data_offset + desc.offset)))
+    if (!read_exactly(&value, sizeof value, static_cast<off_t>(header.data_offset + desc.offset)))
       break;
     values.emplace(std::string(name, strnlen(name, header.name_size)), value);
   }

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The front door. Everything that is made goes under build/; the work is done by
+# the scripts, which have --help.
+
+SEEDS ?= 10
+
+.PHONY: help setup harness kernels demo test test-quick series-apply series-check lab-shell format clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
+	@echo
+	@echo 'Variables: SEEDS=N (demo, default 10), KERNEL_TREE=/path (a kernel source of your own),'
+	@echo 'DYIELD_BUILD=/path (instead of build/).'
+
+setup: ## install what is missing (as root), fetch the kernel source
+	@scripts/setup
+
+harness: setup ## build the harness and the guest payload
+	@scripts/harness
+
+kernels: setup ## build the lab kernels mainline and patched
+	@scripts/kernel build mainline patched
+
+demo: harness kernels ## compare patched with mainline in the lab, print the table
+	@scripts/demo --seeds $(SEEDS)
+
+test: setup ## run every test; closes with "N passed, N failed, N skipped"
+	@scripts/test
+
+test-quick: setup ## the tests that need no kernel
+	@scripts/test --quick
+
+series-apply: ## git am the series into KERNEL_TREE, after saying what applies
+	@scripts/series apply
+
+series-check: setup ## every patch applies, compiles, is checkpatch and sparse clean
+	@scripts/series check
+
+lab-shell: harness kernels ## a shell in the lab, on the patched kernel
+	@scripts/lab patched --shell
+
+format: ## format the C and C++ sources
+	@scripts/format
+
+clean: ## remove what was made, but not the kernel source and the compiler cache
+	rm -rf build/harness build/kernels build/lab build/results build/linux/obj
