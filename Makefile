@@ -24,7 +24,7 @@ kernels: setup ## build the lab kernels mainline and patched
 	@scripts/kernel build mainline patched
 
 demo: harness kernels ## compare patched with mainline in the lab, print the table
-	@scripts/demo --seeds $(SEEDS)
+	@scripts/demo --seeds $(SEEDS) $(DEMO_OPTIONS)
 
 test: setup ## run every test; closes with "N passed, N failed, N skipped"
 	@scripts/test

@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Real guests on real KVM in the lab: every assertion is about counts.
+
+Needs the kernels mainline and patched and the harness built.
+usage: e2e_test.py [WORD...]     only the tests with one of the words in their names
+"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+LAB = pathlib.Path(__file__).resolve().parent.parent / "lab"
+TESTS = []
+SHORT = ["--duration", "0.2", "--warmup", "0.05"]
+
+
+def test(function):
+    TESTS.append(function)
+    return function
+
+
+class Lab:
+    """One command in the lab and what came of it."""
+
+    def __init__(self, kernel, *command, cpus=2):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [LAB, "--cpus", str(cpus), "--out", folder, kernel, "--", *command],
+                capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+            self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
+            self.files = {p.name: p.read_text() for p in pathlib.Path(folder).iterdir()}
+
+    def run(self):
+        """The only run of the only result file."""
+        assert "r.json" in self.files, f"no result file; exit {self.status}: {self.err}"
+        (run,) = json.loads(self.files["r.json"])["runs"]
+        return run
+
+
+def dyield(kernel, workload, *options, cpus=2, vcpus=4):
+    return Lab(kernel, "dyield", "-q", "run", workload, "--vcpus", str(vcpus), "--cpus", str(cpus),
+               *SHORT, "-o", "/out/r.json", *options, cpus=cpus)
+
+
+def counts(run):
+    return {name: entry["value"] for name, entry in run["counts"].items()}
+
+
+def equal(what, *values):
+    assert len(set(values)) == 1, f"{what}: {values}"
+
+
+@test
+def the_same_seed_twice_gives_byte_identical_results():
+    for kernel in "mainline", "patched":
+        first, second = (dyield(kernel, "unicast", "--seed", "7") for _ in range(2))
+        equal(f"result files of {kernel}", first.files["r.json"], second.files["r.json"])
+        assert counts(first.run())["shootdowns"] > 0, first.run()
+
+
+@test
+def another_seed_gives_another_run():
+    one, two = (counts(dyield("patched", "all-to-all", "--seed", seed).run()) for seed in "12")
+    assert one != two, one
+
+
+@test
+def the_sources_of_every_count_agree():
+    for kernel in "mainline", "patched":
+        for workload in "unicast", "all-to-all":
+            run = dyield(kernel, workload, "--audit", vcpus=6).run()
+            audit, whole = run["detail"]["audit"], run["detail"]["whole_run"]
+            bpf = audit["bpf"]
+            where = f"{kernel} {workload}"
+            equal(f"{where}: PAUSE exits by fentry and by tracepoint",
+                  bpf["on_spin_calls"], bpf["kvm_exit_pause"])
+            equal(f"{where}: exits by tracepoint and by KVM's statistics",
+                  bpf["kvm_exit"], audit["kvm_stat"]["exits"])
+            equal(f"{where}: IPIs by guest, acknowledged by guest, accepted by KVM",
+                  whole["ipis_sent"], whole["flushes"], bpf["kvm_apic_accept_irq"])
+            assert bpf["on_spin_calls"] > 0 and whole["ipis_sent"] > 0, audit
+
+
+@test
+def counts_are_consistent_in_themselves():
+    for kernel in "mainline", "patched":
+        run = dyield(kernel, "all-to-all", vcpus=6).run()
+        c = counts(run)
+        assert c["yields_to_awaited"] <= c["yields_while_waiting"] <= c["yields_made"], c
+        assert c["yields_made"] <= c["yields_tried"], c
+        # Every shootdown goes to all the others.
+        equal("IPIs and shootdowns", c["ipis"], c["shootdowns"] * 5)
+        targets = run["detail"]["yields_by_target"]
+        equal("yields and their targets", c["yields_made"], sum(map(sum, targets)))
+        assert all(row[i] == 0 for i, row in enumerate(targets)), f"a vCPU chose itself: {targets}"
+
+
+@test
+def patched_takes_at_most_a_fifth_of_the_pause_exits_of_mainline_in_unicast():
+    def exits(kernel):
+        run = dyield(kernel, "unicast").run()
+        return run["metrics"]["pause_exits_per_shootdown"]["value"]
+    mainline, patched = exits("mainline"), exits("patched")
+    assert patched <= mainline / 5, (mainline, patched)
+
+
+@test
+def the_guest_counts_the_same_things_without_the_probes():
+    run = dyield("patched", "unicast", "--no-probes").run()
+    assert run["status"] == "complete" and counts(run)["shootdowns"] > 0, run
+    assert "pause_exits" not in run["counts"], "absent, not zero"
+
+
+@test
+def a_page_freed_before_the_flush_is_found():
+    lab = dyield("patched", "all-to-all", "--fault", "early-free")
+    assert lab.status == 1, lab.err
+    assert "outlived its shootdown" in lab.err, lab.err
+    assert lab.run()["status"] == "failed", lab.run()
+
+
+@test
+def an_interrupted_run_keeps_what_it_has_and_says_so():
+    lab = Lab("patched", "timeout", "-s", "INT", "4", "dyield", "-q", "run", "unicast", "--cpus", "2",
+              "--duration", "60", "-o", "/out/r.json")
+    run = lab.run()
+    assert run["status"] == "partial" and "SIGINT" in run["reason"], run
+    assert counts(run)["shootdowns"] > 0, run
+
+
+@test
+def nothing_is_left_behind():
+    lab = Lab("patched", "sh", "-c",
+              "dyield -q run unicast --cpus 2 --duration 0.1 >/dev/null && "
+              "grep -l vcpu /proc/[0-9]*/task/*/comm; ls -d /sys/kernel/debug/kvm/[0-9]*; "
+              "rmmod kvm-amd && rmmod kvm && echo unloaded")
+    assert lab.out.strip() == "unloaded", (lab.out, lab.err)
+
+
+@test
+def several_vms_and_many_vcpus_come_up():
+    lab = Lab("patched", "dyield", "-q", "run", "unicast", "--vcpus", "16", "--vms", "2", "--cpus", "2",
+              "--duration", "0.1", "--warmup", "0", "-o", "/out/r.json")
+    run = lab.run()
+    assert run["status"] == "complete", run
+    equal("VMs and vCPUs", [len(vm["vcpus"]) for vm in run["detail"]["vms"]].count(16), 2)
+
+
+@test
+def a_result_says_that_it_comes_from_the_lab():
+    lab = dyield("mainline", "unicast")
+    environment = json.loads(lab.files["r.json"])["environment"]
+    equal("lab", environment["lab"]["emulated"], True)
+    equal("kernel", environment["kernel"]["name"], "mainline")
+    assert "emulated" in lab.out, lab.out
+
+
+@test
+def a_kvm_without_pause_exits_is_a_skip_with_the_reason():
+    lab = Lab("mainline", "sh", "-c",
+              "rmmod kvm-amd; insmod /modules/kvm-amd.ko pause_filter_count=0; dyield run unicast")
+    equal("exit status", lab.status, 4)
+    assert "pause_filter_count is 0" in lab.err, lab.err
+
+
+@test
+def a_kernel_without_kvm_is_an_environment_error():
+    lab = Lab("mainline", "sh", "-c", "rmmod kvm-amd; rmmod kvm; dyield run unicast")
+    equal("exit status", lab.status, 3)
+    assert "/dev/kvm" in lab.err, lab.err
+
+
+def run_test(function):
+    try:
+        function()
+        return None
+    except (AssertionError, ValueError, KeyError, IndexError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def main():
+    words = sys.argv[1:]
+    chosen = [t for t in TESTS if not words or any(w in t.__name__ for w in words)]
+    failed = 0
+    # Two at a time: each is one emulator with one thread.
+    with ThreadPoolExecutor(2) as pool:
+        for function, error in zip(chosen, pool.map(run_test, chosen)):
+            name = function.__name__.replace("_", " ")
+            print(f"{'not ok' if error else 'ok'} e2e: {name}", flush=True)
+            if error:
+                failed += 1
+                print("  " + error[:2000], file=sys.stderr, flush=True)
+    print(f"{len(chosen) - failed} passed, {failed} failed")
+    return 1 if failed or not chosen else 0
+
+
+sys.exit(main())

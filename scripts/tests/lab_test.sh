@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# scripts/lab: what goes in, what comes out, and how each kind of end is told.
+# Needs the kernel mainline and the harness built.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+lab=$here/../lab
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0
+
+# expect NAME STATUS FILE TEXT LAB-ARGUMENTS...: FILE (out or err) holds TEXT.
+expect() {
+  local name=$1 want=$2 file=$3 text=$4 got=0
+  shift 4
+  "$lab" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || got=$?
+  if [[ $got == "$want" ]] && grep -qF -- "$text" "$tmp/$file"; then
+    passed=$((passed + 1))
+    echo "ok lab: $name"
+  else
+    failed=$((failed + 1))
+    echo "not ok lab: $name"
+    echo "  exit $got, wanted $want with \"$text\" on std$file; it wrote:" >&2
+    tail -n 20 "$tmp/out" "$tmp/err" >&2
+  fi
+}
+
+check() {
+  if [[ $2 == "$3" ]]; then
+    passed=$((passed + 1))
+    echo "ok lab: $1"
+  else
+    failed=$((failed + 1))
+    echo "not ok lab: $1"
+    echo "  got '$2', wanted '$3'" >&2
+  fi
+}
+
+expect "a command's output arrives on stdout" 0 out 7.3 mainline -- uname -r
+expect "a command's errors arrive on stderr, its status is the script's" 7 err complaint \
+  mainline -- sh -c 'echo complaint >&2; exit 7'
+# The machine's shell must expand the last argument, not this one.
+# shellcheck disable=SC2016
+odd='two  words "and" $quotes'
+# shellcheck disable=SC2016
+expect "arguments arrive as they were given" 0 out "[$odd]" mainline -- sh -c 'echo "[$1]"' sh "$odd"
+echo "from outside" >"$tmp/input"
+expect "files go in, and files come out" 0 out "" --file "$tmp/input" --out "$tmp/result" \
+  mainline -- sh -c 'mkdir /out/sub; cp /in/input /out/sub/copy; echo x > /out/plain'
+check "what came out is what went in" "$(cat "$tmp/result/sub/copy" 2>&1)" "from outside"
+expect "as many CPUs as asked for" 0 out "4" --cpus 4 mainline -- nproc
+expect "a command past its time is killed" 124 err "did not end within 4 s" \
+  --timeout 4 mainline -- sh -c 'while :; do :; done'
+expect "a kernel panic is told from a failed command" 1 err "panicked" \
+  mainline -- sh -c 'echo c > /proc/sysrq-trigger'
+expect "a machine that goes away without a result is an error of the lab" 3 err "without a result" \
+  mainline -- reboot -f
+expect "an unknown kernel is named, with what to do" 3 err "scripts/kernel build nonsense" \
+  nonsense -- true
+expect "no command is wrong usage" 2 err "No command" mainline
+expect "an unknown option is wrong usage" 2 err "--sideways" --sideways mainline -- true
+expect "a missing file is wrong usage" 2 err "/nonexistent" --file /nonexistent mainline -- true
+expect "nothing is run with --dry-run" 0 out "-icount" --dry-run mainline -- true
+
+"$lab" mainline -- sh -c 'cat /proc/stat /proc/interrupts; dmesg' >"$tmp/first"
+"$lab" mainline -- sh -c 'cat /proc/stat /proc/interrupts; dmesg' >"$tmp/second"
+check "two runs are the same run, to the last interrupt" \
+  "$(cmp "$tmp/first" "$tmp/second" && wc -l <"$tmp/first" | grep -cv '^0$')" "1"
+
+echo "$passed passed, $failed failed"
+((failed == 0))

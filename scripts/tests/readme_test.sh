@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Every command in README.md is run here: each line that begins with "$ " in it
+# must have a row below, which runs it as it stands or says how it is made to fit
+# (less time, a scratch tree, the lab as the host). A new line without a row fails.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+passed=0 failed=0
+
+# A Linux tree as a user has it, with the files that the series touches.
+scratch_tree() {
+  mkdir -p "$tmp/linux"
+  git -C "$build/linux/src" archive refs/dyield/base | tar -x -C "$tmp/linux"
+  cp "$build"/linux/src/Kbuild "$tmp/linux/"
+  git -C "$tmp/linux" init -q -b main
+  git -C "$tmp/linux" config user.name Tester
+  git -C "$tmp/linux" config user.email tester@localhost
+  git -C "$tmp/linux" add -A -f
+  git -C "$tmp/linux" commit -qm base
+}
+
+# A host's commands, on a host that the lab stands for.
+in_lab() { scripts/lab --out "$tmp/out" patched -- sh -c "cd /out && $1"; }
+
+run_command() {
+  case $1 in
+    'make demo') make demo SEEDS=1 DEMO_OPTIONS="--out $tmp/demo --duration 0.1 --cell unicast:4:2" ;;
+    'make test') echo 'is what runs this' ;;
+    'make help') make help ;;
+    'make series-check') echo 'is a test of its own, just before this one' ;;
+    'make series-apply KERNEL_TREE=~/linux') scratch_tree && make series-apply KERNEL_TREE="$tmp/linux" ;;
+    'scripts/kconfig/merge_config.sh -m .config ~/dyield/Kconfig.fragment')
+      mkdir -p "$tmp/config" && : >"$tmp/config/.config" &&
+        (cd "$build/linux/src" && scripts/kconfig/merge_config.sh -m -O "$tmp/config" "$tmp/config/.config" "$repo/Kconfig.fragment") ;;
+    'sudo build/harness/bin/dyield run '*)
+      in_lab "dyield $(sed 's/.*bin.dyield //; s/--seeds 30/--seeds 2 --duration 0.1/; s/--vcpus 32 --cpus 16/--vcpus 4 --cpus 2/' <<<"$1")" ;;
+    'build/harness/bin/dyield compare mainline.json patched.json')
+      (cd "$tmp/out" && "$build/harness/bin/dyield" compare mainline.json patched.json) ;;
+    'scripts/lab '*) eval "$1" ;;
+    'scripts/demo --seeds 30 --cell unicast:8:4')
+      scripts/demo --seeds 1 --duration 0.05 --out "$tmp/demo2" --cell unicast:8:4 ;;
+    *) echo 'has no row in readme_test.sh'; return 1 ;;
+  esac
+}
+
+mapfile -t commands < <(sed -n 's/^\$ //p' README.md | sed 's/ *#.*//')
+for command in "${commands[@]}"; do
+  status=0
+  run_command "$command" >"$tmp/log" 2>&1 </dev/null || status=$?
+  if ((status == 0)); then
+    passed=$((passed + 1))
+    echo "ok README: $command"
+  else
+    failed=$((failed + 1))
+    echo "not ok README: $command (exit $status)"
+    tail -n 20 "$tmp/log" >&2
+  fi
+done
+echo "$passed passed, $failed failed"
+((failed == 0 && passed > 0))
