@@ -21,7 +21,7 @@
  *   0x100000  the payload's ELF segments
  *   0x400000  struct dyield_shared
  *   0x600000  kernel stacks, DYIELD_STACK_SIZE a vCPU, then user stacks
- *   0xc00000  shootdown frames, two 4 KiB frames a vCPU
+ *   0xc00000  shootdown frames, two 4 KiB frames a window
  */
 #define DYIELD_MEMORY_SIZE	0x1000000ULL
 #define DYIELD_PML4_GPA		0x1000ULL
@@ -37,7 +37,7 @@
 #define DYIELD_STACK_SIZE	0x2000ULL
 #define DYIELD_FRAME_GPA	0xc00000ULL
 
-/* Virtual address of the shootdown windows, one 4 KiB page a vCPU. */
+/* Virtual address of the shootdown windows, as many 4 KiB pages as vCPUs. */
 #define DYIELD_WINDOW_VA	0x40000000ULL
 
 #define DYIELD_MAX_VCPUS	255
@@ -135,7 +135,8 @@ struct DYIELD_ALIGNED(64) dyield_vcpu {
 	 * waits for, so whoever reads it knows whom the vCPU needs.
 	 */
 	dyield_u64 waiting_for[DYIELD_SET_WORDS];
-	dyield_u64 reserved0[4];
+	dyield_u64 window; /* remapped by the shootdown under way */
+	dyield_u64 reserved0[3];
 
 	dyield_u64 work[DYIELD_PHASES];	      /* units computed in ring 3 */
 	dyield_u64 shootdowns[DYIELD_PHASES]; /* completed, as sender */

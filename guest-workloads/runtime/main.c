@@ -47,9 +47,11 @@ static void user_main(u64 me)
 {
 	struct dyield_shared *sh = shared();
 	struct dyield_vcpu *vcpu = &sh->vcpu[me];
-	bool sender = workloads[sh->workload]->is_sender(me);
+	const struct workload *workload = workloads[sh->workload];
+	bool sender = workload->is_sender(me);
 	u64 x = sh->seed + me, think = think_time(me);
-	u64 window, value, newest;
+	u64 value, newest;
+	u32 window = me;
 
 	for (;;) {
 		u32 phase = READ_ONCE(sh->phase);
@@ -68,9 +70,12 @@ static void user_main(u64 me)
 			x = x * 6364136223846793005 + 1442695040888963407;
 		asm volatile("" ::"r"(x));
 
-		if (!windows_check(me, &window, &value, &newest))
-			syscall(SYS_STALE, window, value, newest);
-		vcpu->checks[phase]++;
+		if (workload->uses_window(me, window)) {
+			if (!window_check(me, window, &value, &newest))
+				syscall(SYS_STALE, window, value, newest);
+			vcpu->checks[phase]++;
+		}
+		window = window + 1 < sh->nr_vcpus ? window + 1 : 0;
 		vcpu->work[phase]++;
 		vcpu->progress++;
 	}

@@ -5,7 +5,7 @@
 #define PTE_WRITE   0x2
 #define PTE_USER    0x4
 
-/* Owned by the vCPU whose window it is. */
+/* Of each window; written by whoever remaps it. */
 static struct {
 	u64 generation;
 	u32 frame;
@@ -13,24 +13,23 @@ static struct {
 
 /* The newest generation that each vCPU has seen in each window. */
 static u64 newest_seen[DYIELD_MAX_VCPUS + 1][DYIELD_MAX_VCPUS + 1];
-static u32 next_window[DYIELD_MAX_VCPUS + 1];
 
-static u64 window_va(u32 vcpu)
+static u64 window_va(u32 window)
 {
-	return DYIELD_WINDOW_VA + vcpu * 4096ULL;
+	return DYIELD_WINDOW_VA + window * 4096ULL;
 }
 
-static u64 frame_gpa(u32 vcpu, u32 frame)
+static u64 frame_gpa(u32 window, u32 frame)
 {
-	return DYIELD_FRAME_GPA + (vcpu * 2ULL + frame) * 4096;
+	return DYIELD_FRAME_GPA + (window * 2ULL + frame) * 4096;
 }
 
-static void map_window(u32 vcpu, u32 frame)
+static void map_window(u32 window, u32 frame)
 {
 	u64 *pt = (u64 *)DYIELD_WINDOW_PT_GPA;
 
-	__atomic_store_n(&pt[vcpu],
-			 frame_gpa(vcpu, frame) | PTE_PRESENT | PTE_WRITE |
+	__atomic_store_n(&pt[window],
+			 frame_gpa(window, frame) | PTE_PRESENT | PTE_WRITE |
 				 PTE_USER,
 			 __ATOMIC_SEQ_CST);
 }
@@ -55,23 +54,26 @@ static bool all_flushed(const struct dyield_vcpu *vcpu)
 	return !waiting;
 }
 
-void shootdown(u32 me, const struct vcpu_set *receivers)
+void shootdown(u32 me, u32 window, const struct vcpu_set *receivers)
 {
 	struct dyield_shared *sh = shared();
 	struct dyield_vcpu *vcpu = &sh->vcpu[me];
-	u32 old = window_state[me].frame;
+	u32 old = window_state[window].frame;
 	u64 sent = 0, pauses = 0;
 
-	window_state[me].frame = !old;
-	window_state[me].generation++;
-	WRITE_ONCE(*(u64 *)frame_gpa(me, !old), window_state[me].generation);
-	map_window(me, !old);
-	invlpg(window_va(me));
+	window_state[window].frame = !old;
+	window_state[window].generation++;
+	WRITE_ONCE(*(u64 *)frame_gpa(window, !old),
+		   window_state[window].generation);
+	map_window(window, !old);
+	invlpg(window_va(window));
 
 	if (sh->fault == DYIELD_FAULT_EARLY_FREE)
-		WRITE_ONCE(*(u64 *)frame_gpa(me, old), FRAME_POISON);
+		WRITE_ONCE(*(u64 *)frame_gpa(window, old), FRAME_POISON);
 
-	/* The entry is changed before anybody can see the bit and flush. */
+	/* Entry and window are there before anybody can see the bit and flush.
+	 */
+	WRITE_ONCE(vcpu->window, window);
 	for (int i = 0; i < DYIELD_SET_WORDS; i++)
 		__atomic_store_n(&vcpu->waiting_for[i], receivers->word[i],
 				 __ATOMIC_SEQ_CST);
@@ -95,7 +97,7 @@ void shootdown(u32 me, const struct vcpu_set *receivers)
 	irq_disable();
 
 	/* Nobody can reach the old frame now: reuse it. */
-	WRITE_ONCE(*(u64 *)frame_gpa(me, old), FRAME_POISON);
+	WRITE_ONCE(*(u64 *)frame_gpa(window, old), FRAME_POISON);
 
 	u32 phase = READ_ONCE(sh->phase);
 
@@ -121,24 +123,19 @@ void shootdown_interrupt(u32 me)
 		if (!(__atomic_load_n(word, __ATOMIC_ACQUIRE) & bit))
 			continue;
 		if (sh->fault != DYIELD_FAULT_NO_FLUSH)
-			invlpg(window_va(i));
+			invlpg(window_va(READ_ONCE(sh->vcpu[i].window)));
 		vcpu->flushes[phase]++;
 		__atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
 	}
 	vcpu->progress++;
 }
 
-bool windows_check(u32 me, u64 *window, u64 *value, u64 *newest)
+bool window_check(u32 me, u32 window, u64 *value, u64 *newest)
 {
-	u32 w = next_window[me];
-	u64 seen = READ_ONCE(*(u64 *)window_va(w));
-
-	next_window[me] = w + 1 < shared()->nr_vcpus ? w + 1 : 0;
-	*window = w;
-	*value = seen;
-	*newest = newest_seen[me][w];
-	if (seen == FRAME_POISON || seen < *newest)
+	*value = READ_ONCE(*(u64 *)window_va(window));
+	*newest = newest_seen[me][window];
+	if (*value == FRAME_POISON || *value < *newest)
 		return false;
-	newest_seen[me][w] = seen;
+	newest_seen[me][window] = *value;
 	return true;
 }

@@ -21,20 +21,23 @@ static inline void set_add(struct vcpu_set *set, u32 vcpu)
 	set->word[vcpu / 64] |= 1ULL << vcpu % 64;
 }
 
-/* Maps every vCPU's window to its first frame; once, before any vCPU runs. */
+/* Maps every window to its first frame; once, before any vCPU runs. */
 void windows_init(u32 nr_vcpus);
 
-/* Remaps the vCPU's own window and has the receivers flush it. Ring 0. */
-void shootdown(u32 me, const struct vcpu_set *receivers);
+/*
+ * Remaps a window, which no other vCPU may be doing to it, and has the
+ * receivers flush it: all that use it but this vCPU. Ring 0.
+ */
+void shootdown(u32 me, u32 window, const struct vcpu_set *receivers);
 
 /* The handler of DYIELD_VECTOR_SHOOTDOWN, interrupts off. */
 void shootdown_interrupt(u32 me);
 
 /*
- * Reads the next window in ring 3, as a program would touch its memory, and so
- * keeps its translation cached. False if the page had already been freed;
- * then *window, *value and *newest say what was seen.
+ * Reads a window in ring 3, as a program would touch its memory, and so keeps
+ * its translation cached. False if the page had already been freed; then *value
+ * and *newest say what was seen.
  */
-bool windows_check(u32 me, u64 *window, u64 *value, u64 *newest);
+bool window_check(u32 me, u32 window, u64 *value, u64 *newest);
 
 #endif

@@ -8,6 +8,11 @@
 struct workload {
 	/* Does this vCPU send? The others only compute and answer. */
 	bool (*is_sender)(u32 me);
+	/*
+	 * Does this vCPU use the window? Only then may it have the translation
+	 * cached, and only then must a shootdown of the window reach it.
+	 */
+	bool (*uses_window)(u32 me, u32 window);
 	/* Ring 0, interrupts off: one step of a sender, counted by the step. */
 	void (*step)(u32 me);
 };

@@ -9,6 +9,14 @@ static bool is_sender(u32 me)
 	return true;
 }
 
+/* One address space, and in it a window for each sender. */
+static bool uses_window(u32 me, u32 window)
+{
+	(void)me;
+	(void)window;
+	return true;
+}
+
 static void step(u32 me)
 {
 	struct vcpu_set receivers = {};
@@ -17,7 +25,11 @@ static void step(u32 me)
 		if (i != me)
 			set_add(&receivers, i);
 	}
-	shootdown(me, &receivers);
+	shootdown(me, me, &receivers);
 }
 
-const struct workload workload_all_to_all = {is_sender, step};
+const struct workload workload_all_to_all = {
+	.is_sender = is_sender,
+	.uses_window = uses_window,
+	.step = step,
+};

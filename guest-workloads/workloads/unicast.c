@@ -8,12 +8,23 @@ static bool is_sender(u32 me)
 	return me == 0;
 }
 
-static void step(u32 me)
+/* Each receiver has a window to itself: an address space of its own. */
+static bool uses_window(u32 me, u32 window)
 {
-	struct vcpu_set receivers = {};
-
-	set_add(&receivers, 1 + random_below(me, shared()->nr_vcpus - 1));
-	shootdown(me, &receivers);
+	return me == window;
 }
 
-const struct workload workload_unicast = {is_sender, step};
+static void step(u32 me)
+{
+	u32 receiver = 1 + random_below(me, shared()->nr_vcpus - 1);
+	struct vcpu_set receivers = {};
+
+	set_add(&receivers, receiver);
+	shootdown(me, receiver, &receivers);
+}
+
+const struct workload workload_unicast = {
+	.is_sender = is_sender,
+	.uses_window = uses_window,
+	.step = step,
+};
