@@ -87,8 +87,8 @@ enum dyield_workload {
 
 /*
  * Deliberate bugs in the shootdown, for the tests of the stale-translation
- * check. EARLY_FREE: the old frame is reused before the receivers have
- * flushed. NO_FLUSH: receivers acknowledge without INVLPG.
+ * check. EARLY_FREE: the old frame is reused before the receivers are
+ * told to flush. NO_FLUSH: receivers acknowledge without INVLPG.
  */
 enum dyield_fault {
 	DYIELD_FAULT_NONE = 0,

@@ -54,6 +54,15 @@ static bool all_flushed(const struct dyield_vcpu *vcpu)
 	return !waiting;
 }
 
+/* Long enough before the IPI for a receiver on another CPU to read the window.
+ */
+static void free_early(u32 window, u32 frame)
+{
+	WRITE_ONCE(*(u64 *)frame_gpa(window, frame), FRAME_POISON);
+	for (u32 i = 0; i < 100000; i++)
+		asm volatile("");
+}
+
 void shootdown(u32 me, u32 window, const struct vcpu_set *receivers)
 {
 	struct dyield_shared *sh = shared();
@@ -69,7 +78,7 @@ void shootdown(u32 me, u32 window, const struct vcpu_set *receivers)
 	invlpg(window_va(window));
 
 	if (sh->fault == DYIELD_FAULT_EARLY_FREE)
-		WRITE_ONCE(*(u64 *)frame_gpa(window, old), FRAME_POISON);
+		free_early(window, old);
 
 	/* Entry and window are there before anybody can see the bit and flush.
 	 */
