@@ -9,7 +9,7 @@ SEEDS ?= 10
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 	@echo
 	@echo 'Variables: SEEDS=N (demo, default 10), KERNEL_TREE=/path (a kernel source of your own),'
 	@echo 'DYIELD_BUILD=/path (instead of build/).'
