@@ -5,7 +5,7 @@
 
 SEEDS ?= 10
 
-.PHONY: help setup harness kernels demo test test-quick series-apply series-check lab-shell format clean
+.PHONY: help setup harness kernels demo test test-quick series-apply series-check series-export lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,9 @@ series-apply: ## git am the series into KERNEL_TREE, after saying what applies
 
 series-check: setup ## every patch applies, compiles, is checkpatch and sparse clean
 	@scripts/series check
+
+series-export: ## write patches/7.3 anew from the branch that scripts/series branch made
+	@scripts/series export
 
 lab-shell: harness kernels ## a shell in the lab, on the patched kernel
 	@scripts/lab patched --shell

@@ -121,8 +121,9 @@ locate_tree() {
     src=$build/linux/src-$id
     obj=$build/linux/obj-$id
   else
-    src=$build/linux/src
-    obj=$build/linux/obj
+    # Without links: the compiler's options hold the path, and objects depend on them.
+    src=$(realpath -m "$build/linux/src")
+    obj=$(realpath -m "$build/linux/obj")
     [[ -s $build/linux/version ]] ||
       die "$ex_env" "there is no kernel source in $build/linux/src; run scripts/setup first"
   fi

@@ -109,6 +109,37 @@ verdict 'the file in the way is kept' "$([[ $(cat "$KERNEL_TREE/virt/kvm/new.c")
   $(sed -n 2p "$KERNEL_TREE/virt/kvm/kvm_main.c") == two && ! -e $KERNEL_TREE/.git/rebase-apply ]]; echo $?)"
 rm "$KERNEL_TREE/virt/kvm/new.c"
 
+# branch and export, on copies: what follows needs the patches as they are.
+cp -r "$DYIELD_PATCHES" "$tmp/edited"
+edit() { env DYIELD_PATCHES="$tmp/edited" "$series" "$@"; }
+same_files() { diff -r "$tmp/exported" "$tmp/edited" >"$tmp/out"; }
+printf '%s\n' 'Subject: [PATCH 0/2] A series' '' 'Text that stays.' '' 'Tester (2):' '  counted before' '' \
+  >"$tmp/edited/0000-cover-letter.patch"
+expect 'export needs the branch' 3 'scripts/series branch makes it' edit export
+expect 'branch' 0 "$tmp/build/linux/src-" edit branch
+edited=$(edit branch 2>/dev/null)
+expect 'export' 0 'holds the 2 patches' edit export
+cp -r "$tmp/edited" "$tmp/exported"
+expect 'branch of what was exported' 0 "$edited" edit branch
+expect 'export again' 0 'holds the 2 patches' edit export
+verdict 'an export without an edit changes no byte' "$(same_files; echo $?)"
+git -C "$edited" config user.name Tester
+git -C "$edited" config user.email tester@localhost
+echo 3 >>"$edited/virt/kvm/new.c"
+expect 'branch does not drop what is not committed' 3 'not committed' edit branch
+git -C "$edited" commit -qam 'Add three'
+expect 'export of an edit' 0 'holds the 3 patches' edit export
+verdict 'the list has the new patch' "$([[ $(tail -n 1 "$tmp/edited/series") == 0003-Add-three.patch &&
+  $(head -n 1 "$tmp/edited/series") == '# base: scratch' ]]; echo $?)"
+cover=$(cat "$tmp/edited/0000-cover-letter.patch")
+verdict 'the cover letter keeps its text and counts anew' "$([[ $cover == *'[PATCH 0/3] A series'*'Text that stays.'*'Tester (3):'* &&
+  $cover != *'counted before'* ]]; echo $?)"
+rm -rf "$tmp/exported"
+cp -r "$tmp/edited" "$tmp/exported"
+git -C "$edited" checkout -q -B dyield-series refs/dyield/base
+expect 'a branch without a commit is refused' 1 'holds no commit' edit export
+verdict 'and no patch is lost' "$(same_files; echo $?)"
+
 expect 'the series applies' 0 'now has the 2 patches' "$series" apply
 verdict 'as two commits' "$([[ $(tree log --format=%s "$base.." | paste -sd,) == 'Change it again,Change two' &&
   -z $(tree status --porcelain) ]]; echo $?)"
