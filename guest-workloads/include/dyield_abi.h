@@ -219,26 +219,26 @@ enum dyield_workload {
  * Deliberate bugs, each for the test of a check: identifier, name, what the
  * workload must do for the bug to be in its way, what the bug is.
  */
-#define DYIELD_FAULTS(X)                                                       \
-	X(NONE, none, 0, "no bug")                                             \
-	X(EARLY_FREE, early_free, DYIELD_DOES_SHOOTDOWNS,                      \
-	  "the old page is reused before the receivers are told to flush")     \
-	X(NO_FLUSH, no_flush, DYIELD_DOES_SHOOTDOWNS,                          \
-	  "receivers acknowledge without INVLPG (needs hardware to show)")     \
-	X(LOST_IPI, lost_ipi,                                                  \
-	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_WAKES,      \
-	  "every 64th time a vCPU sends, nothing is sent")                     \
-	X(STILL_LAZY, still_lazy, DYIELD_DOES_LAZY,                            \
-	  "a vCPU that has been idle once passes for idle ever after")         \
-	X(LOST_CALL, lost_call, DYIELD_DOES_CALLS,                             \
-	  "every 64th call is acknowledged without being run")                 \
-	X(DOUBLE_CALL, double_call, DYIELD_DOES_CALLS,                         \
-	  "every 64th call is run twice")                                      \
-	X(NO_LOCK, no_lock, DYIELD_DOES_LOCKS,                                 \
-	  "every 64th critical section of a vCPU is entered without the lock") \
-	X(LOST_TURN, lost_turn, DYIELD_DOES_WAKES,                             \
-	  "every 64th turn, a vCPU takes the next three in one")               \
-	X(LOST_TICK, lost_tick, DYIELD_DOES_TICKS,                             \
+#define DYIELD_FAULTS(X)                                                      \
+	X(NONE, none, 0, "no bug")                                            \
+	X(EARLY_FREE, early_free, DYIELD_DOES_SHOOTDOWNS,                     \
+	  "the old page is reused before the receivers are told to flush")    \
+	X(NO_FLUSH, no_flush, DYIELD_DOES_SHOOTDOWNS,                         \
+	  "receivers acknowledge without INVLPG (needs hardware to show)")    \
+	X(LOST_IPI, lost_ipi,                                                 \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_WAKES,     \
+	  "every 8th time a vCPU sends, nothing is sent")                     \
+	X(STILL_LAZY, still_lazy, DYIELD_DOES_LAZY,                           \
+	  "a vCPU that has been idle once passes for idle ever after")        \
+	X(LOST_CALL, lost_call, DYIELD_DOES_CALLS,                            \
+	  "every 8th call is acknowledged without being run")                 \
+	X(DOUBLE_CALL, double_call, DYIELD_DOES_CALLS,                        \
+	  "every 8th call is run twice")                                      \
+	X(NO_LOCK, no_lock, DYIELD_DOES_LOCKS,                                \
+	  "every 8th critical section of a vCPU is entered without the lock") \
+	X(LOST_TURN, lost_turn, DYIELD_DOES_WAKES,                            \
+	  "every 8th turn, a vCPU takes the next three in one")               \
+	X(LOST_TICK, lost_tick, DYIELD_DOES_TICKS,                            \
 	  "the fourth tick of each vCPU is its last")
 
 enum dyield_fault {

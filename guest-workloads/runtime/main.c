@@ -51,7 +51,7 @@ static struct {
 
 bool fault_now(u32 me, enum dyield_fault fault)
 {
-	return shared()->fault == fault && !(++own[me].faults_asked % 64);
+	return shared()->fault == fault && !(++own[me].faults_asked % 8);
 }
 
 /* splitmix64 (Steele, Lea and Flood, 2014): any seed will do, zero too. */

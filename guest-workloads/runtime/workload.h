@@ -38,7 +38,7 @@ DYIELD_WORKLOADS(X)
 
 enum dyield_way way_of_sending(void);
 
-/* Is it this vCPU's turn to have the bug? Every 64th time that it is asked. */
+/* Is it this vCPU's turn to have the bug? Every 8th time that it is asked. */
 bool fault_now(u32 me, enum dyield_fault fault);
 
 /* So much work in ring 0, in the unit of ring 3's. */

@@ -56,6 +56,7 @@ std::uint64_t whole_run(const Vm& vm, Field field) {
   return sum;
 }
 
+// Without the empty buckets at the end.
 Json latency(const std::vector<std::unique_ptr<Vm>>& vms, dyield_latency which) {
   std::array<std::uint64_t, DYIELD_LATENCY_BUCKETS> buckets{};
   for (const auto& vm : vms) {
@@ -63,7 +64,8 @@ Json latency(const std::vector<std::unique_ptr<Vm>>& vms, dyield_latency which) 
       for (std::size_t i = 0; i < buckets.size(); i++) buckets[i] += vcpu.latency[which][i];
     }
   }
-  return buckets;
+  const auto used = std::find_if(buckets.rbegin(), buckets.rend(), [](auto n) { return n != 0; });
+  return std::vector<std::uint64_t>(buckets.begin(), used.base());
 }
 
 // A complete run's contradiction, or nothing.
@@ -125,7 +127,7 @@ void collect_guests(Run& run, const std::vector<std::unique_ptr<Vm>>& vms,
   run.detail["latency"] = {
       {"unit", "ticks of the guest's TSC"},
       {"tsc_khz", vms.front()->vcpus().front().tsc_khz()},
-      {"buckets", "0: zero; i: 2^(i-1) to 2^i - 1; the last: all above"},
+      {"buckets", "0: zero; i: 2^(i-1) to 2^i - 1; bucket 47: all above"},
       {"ipi_to_handler", latency(vms, DYIELD_LATENCY_HANDLER)},
       {"ipi_to_release", latency(vms, DYIELD_LATENCY_RELEASE)},
       {"answered_by_a_handler_entered_before", early},
