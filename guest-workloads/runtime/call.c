@@ -114,7 +114,8 @@ void call_many(u32 me, const struct vcpu_set *receivers, bool wait)
 		if (set_has(receivers, i) && enqueue(call_of(me, i), i))
 			set_add(&to_tell, i);
 	}
-	ipi_send(me, &to_tell, DYIELD_VECTOR_CALL);
+	vcpu->ipis_sent[READ_ONCE(sh->phase)] +=
+		ipi_send(me, &to_tell, DYIELD_VECTOR_CALL);
 	vcpu->calls[READ_ONCE(sh->phase)] += set_count(receivers);
 	if (!wait)
 		return;
@@ -127,12 +128,15 @@ void call_many(u32 me, const struct vcpu_set *receivers, bool wait)
 
 static void send_hop(u32 me, struct call *call, u32 receiver)
 {
+	struct dyield_vcpu *vcpu = &shared()->vcpu[me];
+	u32 phase = READ_ONCE(shared()->phase);
 	struct vcpu_set to_tell = {};
 
 	set_add(&to_tell, receiver);
-	shared()->vcpu[me].calls[READ_ONCE(shared()->phase)]++;
+	vcpu->calls[phase]++;
 	if (enqueue(call, receiver))
-		ipi_send(me, &to_tell, DYIELD_VECTOR_CALL);
+		vcpu->ipis_sent[phase] +=
+			ipi_send(me, &to_tell, DYIELD_VECTOR_CALL);
 }
 
 void call_chain(u32 me, u32 receiver, u32 hops)

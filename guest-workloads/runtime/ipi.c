@@ -86,16 +86,12 @@ static void send_hypercall(const struct vcpu_set *receivers, u8 vector)
 	}
 }
 
-void ipi_send(u32 me, const struct vcpu_set *receivers, u8 vector)
+u32 ipi_send(u32 me, const struct vcpu_set *receivers, u8 vector)
 {
-	struct dyield_shared *sh = shared();
 	u32 count = set_count(receivers);
 
-	if (!count)
-		return;
-	sh->vcpu[me].ipis_sent[READ_ONCE(sh->phase)] += count;
-	if (fault_now(me, DYIELD_FAULT_LOST_IPI))
-		return;
+	if (!count || fault_now(me, DYIELD_FAULT_LOST_IPI))
+		return count;
 	switch (way_of_sending()) {
 	case DYIELD_WAY_CLUSTER:
 		send_clusters(receivers, vector);
@@ -112,4 +108,5 @@ void ipi_send(u32 me, const struct vcpu_set *receivers, u8 vector)
 	default:
 		send_each(receivers, vector);
 	}
+	return count;
 }

@@ -47,9 +47,9 @@ static inline struct vcpu_set all_but(u32 vcpu)
 }
 
 /*
- * Sends the vector to each vCPU of the set, which does not hold the sender, and
- * counts the receivers. Interrupts off.
+ * Sends the vector to each vCPU of the set, which does not hold the sender. The
+ * caller adds the number of receivers to ipis_sent. Interrupts off.
  */
-void ipi_send(u32 me, const struct vcpu_set *receivers, u8 vector);
+u32 ipi_send(u32 me, const struct vcpu_set *receivers, u8 vector);
 
 #endif

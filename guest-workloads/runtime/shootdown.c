@@ -77,6 +77,7 @@ void shootdown(u32 me, u32 window, struct vcpu_set receivers)
 	struct dyield_shared *sh = shared();
 	struct dyield_vcpu *vcpu = &sh->vcpu[me];
 	u32 old = window_state[window].frame;
+	u32 sent, phase;
 
 	window_state[window].frame = !old;
 	window_state[window].generation++;
@@ -94,15 +95,19 @@ void shootdown(u32 me, u32 window, struct vcpu_set receivers)
 	WRITE_ONCE(vcpu->window, window);
 	WRITE_ONCE(vcpu->sent, rdtsc());
 	wait_publish(vcpu, DYIELD_WAIT_SHOOTDOWN, &receivers);
-	ipi_send(me, &receivers, DYIELD_VECTOR_SHOOTDOWN);
+	sent = ipi_send(me, &receivers, DYIELD_VECTOR_SHOOTDOWN);
 	spin_while(vcpu, !wait_over(vcpu));
-	if (set_count(&receivers))
+	if (sent)
 		latency_add(vcpu, DYIELD_LATENCY_RELEASE, vcpu->sent, rdtsc());
 	wait_end(vcpu);
 
 	/* Nobody can reach the old frame now: reuse it. */
 	WRITE_ONCE(*(u64 *)frame_gpa(window, old), FRAME_POISON);
-	vcpu->shootdowns[READ_ONCE(sh->phase)]++;
+
+	/* In the same phase, so that they can be compared. */
+	phase = READ_ONCE(sh->phase);
+	vcpu->shootdowns[phase]++;
+	vcpu->ipis_sent[phase] += sent;
 }
 
 void shootdown_interrupt(u32 me, u64 entered)

@@ -29,11 +29,13 @@ static bool my_turn(u32 me)
 
 static void wake_partner(u32 me)
 {
+	struct dyield_vcpu *vcpu = &shared()->vcpu[me];
 	struct vcpu_set partner = {};
 
 	set_add(&partner, me ^ 1);
-	WRITE_ONCE(shared()->vcpu[me].sent, rdtsc());
-	ipi_send(me, &partner, DYIELD_VECTOR_WAKE);
+	WRITE_ONCE(vcpu->sent, rdtsc());
+	vcpu->ipis_sent[READ_ONCE(shared()->phase)] +=
+		ipi_send(me, &partner, DYIELD_VECTOR_WAKE);
 }
 
 static void step(u32 me)
