@@ -11,7 +11,7 @@
 #define DYIELD_ABI_H
 
 #define DYIELD_ABI_MAGIC	0x64596c6449654c44ULL
-#define DYIELD_ABI_VERSION	1
+#define DYIELD_ABI_VERSION	2
 
 /*
  * Guest physical layout, one memory slot from 0. Everything below
@@ -22,6 +22,9 @@
  *   0x400000  struct dyield_shared
  *   0x600000  kernel stacks, DYIELD_STACK_SIZE a vCPU, then user stacks
  *   0xc00000  shootdown frames, two 4 KiB frames a window
+ *   0xe00000  calls, DYIELD_CALL_SIZE for each sender and receiver
+ *
+ * Above it, the local APIC's page is mapped for ring 0 alone, uncached.
  */
 #define DYIELD_MEMORY_SIZE	0x1000000ULL
 #define DYIELD_PML4_GPA		0x1000ULL
@@ -29,6 +32,7 @@
 #define DYIELD_PD_GPA		0x3000ULL
 #define DYIELD_WINDOW_PD_GPA	0x4000ULL
 #define DYIELD_WINDOW_PT_GPA	0x5000ULL
+#define DYIELD_APIC_PD_GPA	0x6000ULL
 #define DYIELD_IMAGE_GPA	0x100000ULL
 #define DYIELD_IMAGE_END_GPA	0x400000ULL
 #define DYIELD_SHARED_GPA	0x400000ULL
@@ -36,6 +40,11 @@
 #define DYIELD_USTACK_GPA	0x800000ULL
 #define DYIELD_STACK_SIZE	0x2000ULL
 #define DYIELD_FRAME_GPA	0xc00000ULL
+#define DYIELD_CALL_GPA		0xe00000ULL
+#define DYIELD_CALL_SIZE	32ULL
+
+/* Where the local APIC is after a reset; only xAPIC mode uses it. */
+#define DYIELD_APIC_GPA		0xfee00000ULL
 
 /* Virtual address of the shootdown windows, as many 4 KiB pages as vCPUs. */
 #define DYIELD_WINDOW_VA	0x40000000ULL
@@ -44,6 +53,9 @@
 
 /* Interrupt vectors of the payload. */
 #define DYIELD_VECTOR_SHOOTDOWN 0xf0
+#define DYIELD_VECTOR_CALL	0xf1
+#define DYIELD_VECTOR_WAKE	0xf2
+#define DYIELD_VECTOR_TIMER	0xec
 #define DYIELD_VECTOR_START	0xe0
 #define DYIELD_VECTOR_SPURIOUS	0xff
 
@@ -70,30 +82,170 @@ enum dyield_phase {
 };
 
 /*
- * The workloads: identifier, name on the command line, what it does.
- * One row here, one source file in guest-workloads/workloads/.
+ * The ways in which a guest can send IPIs: identifier, name, whether the local
+ * APICs are in xAPIC mode, the most vCPUs it can address, what it is. 255 is
+ * DYIELD_MAX_VCPUS: APIC IDs up to 254, all of which xAPIC can address too.
  */
-#define DYIELD_WORKLOADS(X)                                   \
-	X(UNICAST, unicast,                                   \
-	  "vCPU 0 shoots down one random receiver at a time") \
-	X(ALL_TO_ALL, all_to_all, "every vCPU shoots down all the others")
+#define DYIELD_WAYS(X)                                                       \
+	X(X2APIC, x2apic, 0, 255, "x2APIC, one ICR write a receiver")        \
+	X(CLUSTER, cluster, 0, 255,                                          \
+	  "x2APIC, one ICR write for each logical cluster of 16 APIC IDs")   \
+	X(SHORTHAND, shorthand, 0, 255, "x2APIC, all-but-self shorthand")    \
+	X(XAPIC, xapic, 1, 255, "xAPIC, physical, one ICR write a receiver") \
+	X(FLAT, flat, 1, 8, "xAPIC, one ICR write for a flat logical set")   \
+	X(PV, pv, 0, 255, "hypercall KVM_HC_SEND_IPI, up to 128 receivers each")
+
+enum dyield_way {
+#define X(id, name, xapic, max_vcpus, text) DYIELD_WAY_##id,
+	DYIELD_WAYS(X)
+#undef X
+		DYIELD_WAY_COUNT
+};
+
+/* What a workload does; which counts and checks it therefore has. */
+enum dyield_does {
+	DYIELD_DOES_NOTHING = 0, /* but compute */
+	DYIELD_DOES_SHOOTDOWNS = 1 << 0,
+	DYIELD_DOES_CALLS = 1 << 1,
+	DYIELD_DOES_LOCKS = 1 << 2,
+	DYIELD_DOES_WAKES = 1 << 3,
+	DYIELD_DOES_TICKS = 1 << 4,
+	DYIELD_DOES_LAZY = 1 << 5, /* idle receivers get no IPI */
+};
+
+/*
+ * The workloads: identifier; name on the command line; group; program, the
+ * struct workload in guest-workloads/workloads/ that the guest runs; way of
+ * sending; what it does; the workload of every second VM of a run, its own
+ * unless neighbours are the point; what it is, for a person.
+ */
+#define DYIELD_WORKLOADS(X)                                                    \
+	X(UNICAST, unicast, ipi, unicast_random, X2APIC,                       \
+	  DYIELD_DOES_SHOOTDOWNS, UNICAST,                                     \
+	  "vCPU 0 shoots down one random receiver at a time")                  \
+	X(UNICAST_FIXED, unicast_fixed, ipi, unicast_fixed, X2APIC,            \
+	  DYIELD_DOES_SHOOTDOWNS, UNICAST_FIXED,                               \
+	  "vCPU 0 shoots down vCPU 1, the others compute")                     \
+	X(UNICAST_RING, unicast_ring, ipi, unicast_ring, X2APIC,               \
+	  DYIELD_DOES_SHOOTDOWNS, UNICAST_RING,                                \
+	  "every vCPU shoots down the next one")                               \
+	X(BROADCAST, broadcast, ipi, broadcast, X2APIC,                        \
+	  DYIELD_DOES_SHOOTDOWNS, BROADCAST,                                   \
+	  "vCPU 0 shoots down all the others, one by one")                     \
+	X(BROADCAST_CLUSTER, broadcast_cluster, ipi, broadcast, CLUSTER,       \
+	  DYIELD_DOES_SHOOTDOWNS, BROADCAST_CLUSTER,                           \
+	  "the same, by x2APIC logical cluster")                               \
+	X(BROADCAST_SHORTHAND, broadcast_shorthand, ipi, broadcast, SHORTHAND, \
+	  DYIELD_DOES_SHOOTDOWNS, BROADCAST_SHORTHAND,                         \
+	  "the same, by the all-but-self shorthand")                           \
+	X(BROADCAST_XAPIC, broadcast_xapic, ipi, broadcast, XAPIC,             \
+	  DYIELD_DOES_SHOOTDOWNS, BROADCAST_XAPIC,                             \
+	  "the same, one by one in xAPIC mode")                                \
+	X(BROADCAST_FLAT, broadcast_flat, ipi, broadcast, FLAT,                \
+	  DYIELD_DOES_SHOOTDOWNS, BROADCAST_FLAT,                              \
+	  "the same, by xAPIC flat logical set; at most 8 vCPUs")              \
+	X(BROADCAST_PV, broadcast_pv, ipi, broadcast, PV,                      \
+	  DYIELD_DOES_SHOOTDOWNS, BROADCAST_PV,                                \
+	  "the same, by the PV send-IPI hypercall")                            \
+	X(MULTICAST, multicast, ipi, multicast, X2APIC,                        \
+	  DYIELD_DOES_SHOOTDOWNS, MULTICAST,                                   \
+	  "vCPU 0 shoots down some of the others, one by one")                 \
+	X(MULTICAST_CLUSTER, multicast_cluster, ipi, multicast, CLUSTER,       \
+	  DYIELD_DOES_SHOOTDOWNS, MULTICAST_CLUSTER,                           \
+	  "the same, by x2APIC logical cluster")                               \
+	X(MULTICAST_XAPIC, multicast_xapic, ipi, multicast, XAPIC,             \
+	  DYIELD_DOES_SHOOTDOWNS, MULTICAST_XAPIC,                             \
+	  "the same, one by one in xAPIC mode")                                \
+	X(MULTICAST_FLAT, multicast_flat, ipi, multicast, FLAT,                \
+	  DYIELD_DOES_SHOOTDOWNS, MULTICAST_FLAT,                              \
+	  "the same, by xAPIC flat logical set; at most 8 vCPUs")              \
+	X(MULTICAST_PV, multicast_pv, ipi, multicast, PV,                      \
+	  DYIELD_DOES_SHOOTDOWNS, MULTICAST_PV,                                \
+	  "the same, by the PV send-IPI hypercall")                            \
+	X(ALL_TO_ALL, all_to_all, tlb, all_to_all, X2APIC,                     \
+	  DYIELD_DOES_SHOOTDOWNS, ALL_TO_ALL,                                  \
+	  "every vCPU shoots down all the others")                             \
+	X(PRODUCER, producer, tlb, producer, X2APIC, DYIELD_DOES_SHOOTDOWNS,   \
+	  PRODUCER, "a quarter of the vCPUs shoot down the other ones")        \
+	X(PRODUCER_IDLE, producer_idle, tlb, producer_idle, X2APIC,            \
+	  DYIELD_DOES_SHOOTDOWNS, PRODUCER_IDLE,                               \
+	  "the same, receivers often halt and are woken (freed page tables)")  \
+	X(PRODUCER_LAZY, producer_lazy, tlb, producer_lazy, X2APIC,            \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_LAZY, PRODUCER_LAZY,            \
+	  "the same, halted receivers get no IPI and flush when they wake")    \
+	X(CALL_WAIT, call_wait, smp_call, call_wait, X2APIC,                   \
+	  DYIELD_DOES_CALLS, CALL_WAIT,                                        \
+	  "every vCPU calls a random one and waits for the call's end")        \
+	X(CALL_NOWAIT, call_nowait, smp_call, call_nowait, X2APIC,             \
+	  DYIELD_DOES_CALLS, CALL_NOWAIT,                                      \
+	  "the same, waiting only while its last call there is pending")       \
+	X(CALL_MANY, call_many, smp_call, call_many, CLUSTER,                  \
+	  DYIELD_DOES_CALLS, CALL_MANY,                                        \
+	  "every vCPU calls all the others and waits for all of them")         \
+	X(CALL_TO_ONE, call_to_one, smp_call, call_to_one, X2APIC,             \
+	  DYIELD_DOES_CALLS, CALL_TO_ONE,                                      \
+	  "all the others call vCPU 0 and wait")                               \
+	X(CALL_NESTED, call_nested, smp_call, call_nested, X2APIC,             \
+	  DYIELD_DOES_CALLS, CALL_NESTED,                                      \
+	  "a call whose handler calls on, twice; the first caller waits")      \
+	X(LOCK_TICKET, lock_ticket, guard, lock_ticket, X2APIC,                \
+	  DYIELD_DOES_LOCKS, LOCK_TICKET,                                      \
+	  "every vCPU takes one ticket lock; holders get preempted")           \
+	X(LOCK_MCS, lock_mcs, guard, lock_mcs, X2APIC, DYIELD_DOES_LOCKS,      \
+	  LOCK_MCS, "the same with a queued (MCS) lock")                       \
+	X(LOCK_AND_IPI, lock_and_ipi, guard, lock_and_ipi, X2APIC,             \
+	  DYIELD_DOES_LOCKS | DYIELD_DOES_SHOOTDOWNS, LOCK_AND_IPI,            \
+	  "ticket lock and shootdowns of all, also with the lock held")        \
+	X(COMPUTE, compute, guard, compute, X2APIC, DYIELD_DOES_NOTHING,       \
+	  COMPUTE, "every vCPU computes, none waits")                          \
+	X(HALT_WAKE, halt_wake, guard, halt_wake, X2APIC, DYIELD_DOES_WAKES,   \
+	  HALT_WAKE, "pairs of vCPUs wake each other and halt in turn")        \
+	X(TIMER, timer, guard, timer, X2APIC,                                  \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_TICKS, TIMER,                   \
+	  "all to all, with a local timer tick of 1 ms on every vCPU")         \
+	X(SPIN_BESIDE_COMPUTE, spin_beside_compute, fair, all_to_all, X2APIC,  \
+	  DYIELD_DOES_SHOOTDOWNS, COMPUTE,                                     \
+	  "VMs 0, 2, ... shoot down all to all, VMs 1, 3, ... compute")
 
 enum dyield_workload {
-#define X(id, name, text) DYIELD_WORKLOAD_##id,
+#define X(id, name, group, program, way, does, beside, text) \
+	DYIELD_WORKLOAD_##id,
 	DYIELD_WORKLOADS(X)
 #undef X
 		DYIELD_WORKLOAD_COUNT
 };
 
 /*
- * Deliberate bugs in the shootdown, for the tests of the stale-translation
- * check. EARLY_FREE: the old frame is reused before the receivers are
- * told to flush. NO_FLUSH: receivers acknowledge without INVLPG.
+ * Deliberate bugs, each for the test of a check: identifier, name, what the
+ * workload must do for the bug to be in its way, what the bug is.
  */
+#define DYIELD_FAULTS(X)                                                      \
+	X(NONE, none, 0, "no bug")                                            \
+	X(EARLY_FREE, early_free, DYIELD_DOES_SHOOTDOWNS,                     \
+	  "the old page is reused before the receivers are told to flush")    \
+	X(NO_FLUSH, no_flush, DYIELD_DOES_SHOOTDOWNS,                         \
+	  "receivers acknowledge without INVLPG (needs hardware to show)")    \
+	X(LOST_IPI, lost_ipi,                                                 \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_WAKES,     \
+	  "every 8th time a vCPU sends, nothing is sent")                     \
+	X(STILL_LAZY, still_lazy, DYIELD_DOES_LAZY,                           \
+	  "a vCPU that has been idle once passes for idle ever after")        \
+	X(LOST_CALL, lost_call, DYIELD_DOES_CALLS,                            \
+	  "every 8th call is acknowledged without being run")                 \
+	X(DOUBLE_CALL, double_call, DYIELD_DOES_CALLS,                        \
+	  "every 8th call is run twice")                                      \
+	X(NO_LOCK, no_lock, DYIELD_DOES_LOCKS,                                \
+	  "every 8th critical section of a vCPU is entered without the lock") \
+	X(LOST_TURN, lost_turn, DYIELD_DOES_WAKES,                            \
+	  "every 8th turn, a vCPU takes the next three in one")               \
+	X(LOST_TICK, lost_tick, DYIELD_DOES_TICKS,                            \
+	  "the fourth tick of each vCPU is its last")
+
 enum dyield_fault {
-	DYIELD_FAULT_NONE = 0,
-	DYIELD_FAULT_EARLY_FREE = 1,
-	DYIELD_FAULT_NO_FLUSH = 2,
+#define X(id, name, needs, text) DYIELD_FAULT_##id,
+	DYIELD_FAULTS(X)
+#undef X
+		DYIELD_FAULT_COUNT
 };
 
 /* What the guest reports in struct dyield_error. */
@@ -108,7 +260,47 @@ enum dyield_error_code {
 	DYIELD_ERROR_ABI = 3,
 	/* detail[0] the APIC ID expected, detail[1] the one read. */
 	DYIELD_ERROR_APIC_ID = 4,
+	/* A hypercall did not reach every receiver, or a shorthand would have
+	 * reached others: detail[0] receivers, detail[1] result. */
+	DYIELD_ERROR_SEND = 5,
+	/* A call did not run exactly once: detail[0] receiver, detail[1] times
+	 * asked for, detail[2] times run. */
+	DYIELD_ERROR_CALL = 6,
+	/* The counter under the lock: detail[0] its value, detail[1] the
+	 * acquisitions. */
+	DYIELD_ERROR_LOCK = 7,
+	/* A turn out of order: detail[0] partner, detail[1] the turn expected,
+	 * detail[2] the one found. */
+	DYIELD_ERROR_TURN = 8,
 };
+
+/* What kind of wait is published in waiting_for. */
+enum dyield_wait {
+	DYIELD_WAIT_NONE = 0,
+	/* For vCPUs that were sent an IPI, spinning on PAUSE. */
+	DYIELD_WAIT_SHOOTDOWN = 1,
+	DYIELD_WAIT_CALL = 2,
+	/* For the lock's holder, spinning on PAUSE; the set follows as the
+	 * lock changes hands, and is empty while it does. */
+	DYIELD_WAIT_LOCK = 3,
+	/* For a vCPU that was sent an IPI, halted. */
+	DYIELD_WAIT_HALT = 4,
+};
+
+/*
+ * Latencies, in ticks of the guest's TSC, measured in DYIELD_PHASE_MEASURE:
+ * from just before the sending of an IPI (queueing, for a call) to the entry of
+ * the handler that answers, counted by the receiver; and to the moment when the
+ * sender sees the last answer, counted by the sender. Bucket 0 holds zero,
+ * bucket i the values from 2^(i-1) to 2^i - 1, the last one all the rest.
+ */
+enum dyield_latency {
+	DYIELD_LATENCY_HANDLER = 0,
+	DYIELD_LATENCY_RELEASE = 1,
+	DYIELD_LATENCIES = 2,
+};
+
+#define DYIELD_LATENCY_BUCKETS 48
 
 #ifdef __cplusplus
 #include <cstdint>
@@ -130,24 +322,39 @@ typedef unsigned long long dyield_u64;
 struct DYIELD_ALIGNED(64) dyield_vcpu {
 	/*
 	 * The wait set. The sender sets the receivers' bits before it sends;
-	 * each receiver clears its own when it has flushed. The sender spins
-	 * until the set is empty: what is published is the very condition it
-	 * waits for, so whoever reads it knows whom the vCPU needs.
+	 * each receiver clears its own when it has done what it was asked to.
+	 * The sender spins until the set is empty: what is published is the
+	 * very condition it waits for, so whoever reads it knows whom the vCPU
+	 * needs. The waits for a lock, for an earlier call and for a turn are
+	 * published by the vCPU itself.
 	 */
 	dyield_u64 waiting_for[DYIELD_SET_WORDS];
-	dyield_u64 window; /* remapped by the shootdown under way */
-	dyield_u64 reserved0[3];
+	dyield_u64 window;    /* remapped by the shootdown under way */
+	dyield_u64 sent;      /* TSC just before the IPI */
+	dyield_u32 wait_kind; /* enum dyield_wait */
+	dyield_u32 lazy;      /* idle: will flush everything before ring 3 */
+	dyield_u64 reserved0;
 
 	dyield_u64 work[DYIELD_PHASES];	      /* units computed in ring 3 */
 	dyield_u64 shootdowns[DYIELD_PHASES]; /* completed, as sender */
-	dyield_u64 ipis_sent[DYIELD_PHASES];  /* as sender */
+	dyield_u64 ipis_sent[DYIELD_PHASES];  /* receivers, as sender */
 	dyield_u64 flushes[DYIELD_PHASES];    /* acknowledged, as receiver */
 	dyield_u64 pauses[DYIELD_PHASES];     /* PAUSE executed while waiting */
 	dyield_u64 checks[DYIELD_PHASES];     /* windows read in ring 3 */
+	dyield_u64 calls[DYIELD_PHASES];      /* asked for, hops too */
+	dyield_u64 calls_run[DYIELD_PHASES];  /* as receiver */
+	dyield_u64 acquisitions[DYIELD_PHASES]; /* of the lock */
+	dyield_u64 wakes[DYIELD_PHASES];	/* turns given to the partner */
+	dyield_u64 ticks[DYIELD_PHASES];	/* of the local timer */
+	dyield_u64 lazy_skips[DYIELD_PHASES]; /* receivers spared, as sender */
 	dyield_u64 up;			      /* APIC enabled, about to wait */
 	dyield_u64 done;		      /* stopped */
 	dyield_u64 progress; /* changes whenever the vCPU gets somewhere */
-	dyield_u64 reserved1[5];
+	/* Answers by a handler entered before the IPI was sent, to another one:
+	 * they have no latency. */
+	dyield_u64 answered_early;
+	dyield_u64 reserved1[4];
+	dyield_u32 latency[DYIELD_LATENCIES][DYIELD_LATENCY_BUCKETS];
 };
 
 struct dyield_error {
@@ -164,7 +371,7 @@ struct DYIELD_ALIGNED(4096) dyield_shared {
 	dyield_u64 seed;
 	dyield_u32 workload; /* enum dyield_workload */
 	dyield_u32 fault;    /* enum dyield_fault */
-	dyield_u32 think;    /* mean units of ring 3 work between shootdowns */
+	dyield_u32 think;    /* mean units of ring 3 work between steps */
 	dyield_u32 unit;     /* steps of the generator in one unit of work */
 	dyield_u32 apic_id[DYIELD_MAX_VCPUS + 1]; /* by vCPU index */
 
@@ -176,9 +383,11 @@ struct DYIELD_ALIGNED(4096) dyield_shared {
 	DYIELD_ALIGNED(4096) struct dyield_vcpu vcpu[DYIELD_MAX_VCPUS + 1];
 };
 
-DYIELD_ASSERT(sizeof(struct dyield_vcpu) == 320, "dyield_vcpu layout");
+DYIELD_ASSERT(sizeof(struct dyield_vcpu) == 896, "dyield_vcpu layout");
 DYIELD_ASSERT(__builtin_offsetof(struct dyield_vcpu, work) == 64, "work");
-DYIELD_ASSERT(__builtin_offsetof(struct dyield_vcpu, up) == 256, "up");
+DYIELD_ASSERT(__builtin_offsetof(struct dyield_vcpu, up) == 448, "up");
+DYIELD_ASSERT(__builtin_offsetof(struct dyield_vcpu, latency) == 512,
+	      "latency");
 DYIELD_ASSERT(__builtin_offsetof(struct dyield_shared, apic_id) == 40,
 	      "apic_id");
 DYIELD_ASSERT(__builtin_offsetof(struct dyield_shared, phase) == 1088, "phase");
@@ -193,7 +402,12 @@ DYIELD_ASSERT(DYIELD_USTACK_GPA + (DYIELD_MAX_VCPUS + 1) * DYIELD_STACK_SIZE <=
 		      DYIELD_FRAME_GPA,
 	      "user stacks fit");
 DYIELD_ASSERT(DYIELD_FRAME_GPA + (DYIELD_MAX_VCPUS + 1) * 2 * 4096 <=
-		      DYIELD_MEMORY_SIZE,
+		      DYIELD_CALL_GPA,
 	      "frames fit");
+DYIELD_ASSERT(DYIELD_CALL_GPA + (DYIELD_MAX_VCPUS + 1) *
+					(DYIELD_MAX_VCPUS + 1) *
+					DYIELD_CALL_SIZE <=
+		      DYIELD_MEMORY_SIZE,
+	      "calls fit");
 
 #endif /* DYIELD_ABI_H */

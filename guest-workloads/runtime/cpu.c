@@ -11,13 +11,26 @@
 #define MSR_APIC_BASE	   0x1b
 #define APIC_BASE_X2APIC   (1u << 10)
 #define APIC_BASE_ENABLE   (1u << 11)
-#define MSR_X2APIC_ID	   0x802
-#define MSR_X2APIC_TPR	   0x808
-#define MSR_X2APIC_EOI	   0x80b
-#define MSR_X2APIC_SPIV	   0x80f
-#define MSR_X2APIC_ICR	   0x830
+/* Registers: offsets in the xAPIC page, sixteenths of them from MSR 0x800. */
+#define MSR_X2APIC	   0x800
+#define APIC_ID		   0x20
+#define APIC_TPR	   0x80
+#define APIC_EOI	   0xb0
+#define APIC_LDR	   0xd0
+#define APIC_DFR	   0xe0
+#define APIC_SPIV	   0xf0
+#define APIC_ICR	   0x300
+#define APIC_ICR2	   0x310
+#define APIC_LVTT	   0x320
+#define APIC_TMICT	   0x380
+#define APIC_TDCR	   0x3e0
+#define APIC_DFR_FLAT	   0xffffffff
 #define APIC_SPIV_ENABLE   0x100
 #define APIC_ICR_ASSERT	   (1u << 14)
+#define APIC_TDCR_DIV_1	   0xb
+/* Of KVM's emulated APIC, unless user space asks for another (APIC_BUS_CYCLE_NS
+ * in arch/x86/kvm/lapic.h). */
+#define APIC_TICKS_PER_US  1000
 #define MSR_GS_BASE	   0xc0000101
 #define MSR_KERNEL_GS_BASE 0xc0000102
 
@@ -57,6 +70,10 @@ static struct cpu cpus[DYIELD_MAX_VCPUS + 1];
 static struct gate idt[256] __attribute__((aligned(16)));
 
 extern char interrupt_stubs[];
+
+/* The same for all vCPUs, and each writes them. */
+static bool in_xapic_mode;
+static bool is_amd;
 
 static void wrmsr(u32 msr, u64 value)
 {
@@ -102,6 +119,7 @@ void cpu_init(u32 index)
 {
 	struct cpu *cpu = &cpus[index];
 	u64 tss = (u64)&cpu->tss;
+	u32 leaf = 0, vendor, ecx, edx;
 
 	cpu->index = index;
 	cpu->tss.rsp[0] = DYIELD_KSTACK_GPA + (index + 1) * DYIELD_STACK_SIZE;
@@ -140,34 +158,96 @@ void cpu_init(u32 index)
 
 	idt_init();
 
+	/* "Auth" of AMD, "Hygo" of Hygon. */
+	asm volatile("cpuid" : "+a"(leaf), "=b"(vendor), "=c"(ecx), "=d"(edx));
+	is_amd = vendor == 0x68747541 || vendor == 0x6f677948;
+
 	struct pointer idtr = {sizeof(idt) - 1, (u64)idt};
 
 	asm volatile("lidt %0" ::"m"(idtr));
 }
 
-void apic_enable(void)
+static void apic_write(u32 reg, u32 value)
 {
-	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE);
-	wrmsr(MSR_APIC_BASE,
-	      rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
-	wrmsr(MSR_X2APIC_SPIV, APIC_SPIV_ENABLE | DYIELD_VECTOR_SPURIOUS);
-	wrmsr(MSR_X2APIC_TPR, 0);
+	if (in_xapic_mode)
+		/* One plain MOV, which KVM can emulate. */
+		asm volatile("movl %0, (%1)" ::"r"(value),
+			     "r"(DYIELD_APIC_GPA + reg)
+			     : "memory");
+	else
+		wrmsr(MSR_X2APIC + (reg >> 4), value);
+}
+
+void apic_enable(bool xapic)
+{
+	u64 base = rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE;
+
+	in_xapic_mode = xapic;
+	wrmsr(MSR_APIC_BASE, base);
+	if (!xapic)
+		wrmsr(MSR_APIC_BASE, base | APIC_BASE_X2APIC);
+	apic_write(APIC_SPIV, APIC_SPIV_ENABLE | DYIELD_VECTOR_SPURIOUS);
+	apic_write(APIC_TPR, 0);
+	apic_write(APIC_TDCR, APIC_TDCR_DIV_1);
+	/* x2APIC derives the logical ID from the APIC ID; flat has eight. */
+	if (xapic && apic_id() < 8) {
+		apic_write(APIC_DFR, APIC_DFR_FLAT);
+		apic_write(APIC_LDR, 1u << (24 + apic_id()));
+	}
 }
 
 u32 apic_id(void)
 {
-	return rdmsr(MSR_X2APIC_ID);
+	u32 value;
+
+	if (!in_xapic_mode)
+		return rdmsr(MSR_X2APIC + (APIC_ID >> 4));
+	asm volatile("movl (%1), %0"
+		     : "=r"(value)
+		     : "r"(DYIELD_APIC_GPA + APIC_ID));
+	return value >> 24;
 }
 
 void apic_eoi(void)
 {
-	wrmsr(MSR_X2APIC_EOI, 0);
+	apic_write(APIC_EOI, 0);
 }
 
-void apic_send(u32 destination, u8 vector)
+void apic_send(u32 destination, u32 mode, u8 vector)
 {
-	wrmsr(MSR_X2APIC_ICR,
-	      (u64)destination << 32 | APIC_ICR_ASSERT | vector);
+	u32 low = mode | APIC_ICR_ASSERT | vector;
+
+	if (in_xapic_mode) {
+		apic_write(APIC_ICR2, destination << 24);
+		apic_write(APIC_ICR, low);
+	} else {
+		wrmsr(MSR_X2APIC + (APIC_ICR >> 4),
+		      (u64)destination << 32 | low);
+	}
+}
+
+void apic_timer(u32 microseconds)
+{
+	apic_write(APIC_LVTT, DYIELD_VECTOR_TIMER); /* one-shot */
+	apic_write(APIC_TMICT, microseconds * APIC_TICKS_PER_US);
+}
+
+u64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d)
+{
+	u64 result = number;
+
+	/* Each vendor has its own instruction. */
+	if (is_amd)
+		asm volatile("vmmcall"
+			     : "+a"(result)
+			     : "b"(a), "c"(b), "d"(c), "S"(d)
+			     : "memory");
+	else
+		asm volatile("vmcall"
+			     : "+a"(result)
+			     : "b"(a), "c"(b), "d"(c), "S"(d)
+			     : "memory");
+	return result;
 }
 
 void fail(u32 code, u64 d0, u64 d1, u64 d2, u64 d3)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The processor: descriptor tables, the local APIC in x2APIC mode, atomics. */
+/* The processor: descriptor tables, the local APIC, atomics. */
 #ifndef DYIELD_GUEST_CPU_H
 #define DYIELD_GUEST_CPU_H
 
@@ -30,11 +30,22 @@ struct frame {
 u32 cpu_index(void);
 void cpu_init(u32 index);
 
-void apic_enable(void);
+/* In x2APIC or xAPIC mode, with its logical ID where the mode has one to set.
+ */
+void apic_enable(bool xapic);
 u32 apic_id(void);
 void apic_eoi(void);
-/* A fixed, edge-triggered IPI to one vCPU, physical destination. */
-void apic_send(u32 destination, u8 vector);
+/* Destination modes and shorthand of the ICR. */
+#define APIC_ICR_PHYSICAL     0u
+#define APIC_ICR_LOGICAL      (1u << 11)
+#define APIC_ICR_ALL_BUT_SELF (3u << 18)
+/* A fixed, edge-triggered IPI. Interrupts off: xAPIC takes two writes. */
+void apic_send(u32 destination, u32 mode, u8 vector);
+/* One DYIELD_VECTOR_TIMER in that many microseconds; 0 stops the timer. */
+void apic_timer(u32 microseconds);
+
+/* KVM's hypercalls (Documentation/virt/kvm/x86/hypercalls.rst); its result. */
+u64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d);
 
 void enter_user(u64 rip, u64 rsp, u64 arg) __attribute__((noreturn));
 
@@ -67,6 +78,23 @@ static inline void irq_enable_and_halt(void)
 static inline void invlpg(u64 address)
 {
 	asm volatile("invlpg (%0)" ::"r"(address) : "memory");
+}
+
+/* Drops every translation: nothing here is global. */
+static inline void flush_tlb(void)
+{
+	u64 cr3;
+
+	asm volatile("movq %%cr3, %0; movq %0, %%cr3" : "=r"(cr3)::"memory");
+}
+
+/* Not before what precedes it in the program, nor after what follows. */
+static inline u64 rdtsc(void)
+{
+	u32 low, high;
+
+	asm volatile("lfence; rdtsc; lfence" : "=a"(low), "=d"(high)::"memory");
+	return (u64)high << 32 | low;
 }
 
 static inline struct dyield_shared *shared(void)

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "shootdown.h"
 
+#include "wait.h"
+#include "workload.h"
+
 #define PTE_PRESENT 0x1
 #define PTE_WRITE   0x2
 #define PTE_USER    0x4
@@ -44,16 +47,6 @@ void windows_init(u32 nr_vcpus)
 	}
 }
 
-static bool all_flushed(const struct dyield_vcpu *vcpu)
-{
-	u64 waiting = 0;
-
-	for (int i = 0; i < DYIELD_SET_WORDS; i++)
-		waiting |= __atomic_load_n(&vcpu->waiting_for[i],
-					   __ATOMIC_ACQUIRE);
-	return !waiting;
-}
-
 /* Long enough before the IPI for a receiver on another CPU to read the window.
  */
 static void free_early(u32 window, u32 frame)
@@ -63,12 +56,28 @@ static void free_early(u32 window, u32 frame)
 		asm volatile("");
 }
 
-void shootdown(u32 me, u32 window, const struct vcpu_set *receivers)
+/* The window has been remapped: whoever is lazy from here on will flush it. */
+static void spare_lazy(struct dyield_vcpu *vcpu, struct vcpu_set *receivers)
+{
+	struct dyield_shared *sh = shared();
+	u64 spared = 0;
+
+	for (u32 i = 0; i < sh->nr_vcpus; i++) {
+		if (set_has(receivers, i) &&
+		    __atomic_load_n(&sh->vcpu[i].lazy, __ATOMIC_SEQ_CST)) {
+			set_remove(receivers, i);
+			spared++;
+		}
+	}
+	vcpu->lazy_skips[READ_ONCE(sh->phase)] += spared;
+}
+
+void shootdown(u32 me, u32 window, struct vcpu_set receivers)
 {
 	struct dyield_shared *sh = shared();
 	struct dyield_vcpu *vcpu = &sh->vcpu[me];
 	u32 old = window_state[window].frame;
-	u64 sent = 0, pauses = 0;
+	u32 sent, phase;
 
 	window_state[window].frame = !old;
 	window_state[window].generation++;
@@ -76,6 +85,7 @@ void shootdown(u32 me, u32 window, const struct vcpu_set *receivers)
 		   window_state[window].generation);
 	map_window(window, !old);
 	invlpg(window_va(window));
+	spare_lazy(vcpu, &receivers);
 
 	if (sh->fault == DYIELD_FAULT_EARLY_FREE)
 		free_early(window, old);
@@ -83,60 +93,72 @@ void shootdown(u32 me, u32 window, const struct vcpu_set *receivers)
 	/* Entry and window are there before anybody can see the bit and flush.
 	 */
 	WRITE_ONCE(vcpu->window, window);
-	for (int i = 0; i < DYIELD_SET_WORDS; i++)
-		__atomic_store_n(&vcpu->waiting_for[i], receivers->word[i],
-				 __ATOMIC_SEQ_CST);
-
-	for (u32 i = 0; i < sh->nr_vcpus; i++) {
-		if (!(receivers->word[i / 64] >> i % 64 & 1))
-			continue;
-		apic_send(sh->apic_id[i], DYIELD_VECTOR_SHOOTDOWN);
-		sent++;
-	}
-
-	/*
-	 * Interrupts on, as in Linux: somebody else's shootdown must be
-	 * answered while this one waits.
-	 */
-	irq_enable();
-	while (!all_flushed(vcpu)) {
-		pause();
-		pauses++;
-	}
-	irq_disable();
+	WRITE_ONCE(vcpu->sent, rdtsc());
+	wait_publish(vcpu, DYIELD_WAIT_SHOOTDOWN, &receivers);
+	sent = ipi_send(me, &receivers, DYIELD_VECTOR_SHOOTDOWN);
+	spin_while(vcpu, !wait_over(vcpu));
+	if (sent)
+		latency_add(vcpu, DYIELD_LATENCY_RELEASE, vcpu->sent, rdtsc());
+	wait_end(vcpu);
 
 	/* Nobody can reach the old frame now: reuse it. */
 	WRITE_ONCE(*(u64 *)frame_gpa(window, old), FRAME_POISON);
 
-	u32 phase = READ_ONCE(sh->phase);
-
+	/* In the same phase, so that they can be compared. */
+	phase = READ_ONCE(sh->phase);
 	vcpu->shootdowns[phase]++;
 	vcpu->ipis_sent[phase] += sent;
-	vcpu->pauses[phase] += pauses;
 }
 
-void shootdown_interrupt(u32 me)
+void shootdown_interrupt(u32 me, u64 entered)
 {
 	struct dyield_shared *sh = shared();
 	struct dyield_vcpu *vcpu = &sh->vcpu[me];
 	u64 bit = 1ULL << me % 64;
 	u32 phase = READ_ONCE(sh->phase);
 
-	/* First, as Linux does it: the work comes after the EOI. */
-	apic_eoi();
-
 	/* One interrupt may stand for several: the APIC coalesces. */
 	for (u32 i = 0; i < sh->nr_vcpus; i++) {
-		u64 *word = &sh->vcpu[i].waiting_for[me / 64];
+		struct dyield_vcpu *sender = &sh->vcpu[i];
+		u64 sent;
 
-		if (!(__atomic_load_n(word, __ATOMIC_ACQUIRE) & bit))
+		if (!(__atomic_load_n(&sender->waiting_for[me / 64],
+				      __ATOMIC_ACQUIRE) &
+		      bit))
 			continue;
+		/*
+		 * The bit may be that of another wait. If it is, and a
+		 * shootdown follows in between, then that one is answered: its
+		 * window is what is read here.
+		 */
+		if (__atomic_load_n(&sender->wait_kind, __ATOMIC_ACQUIRE) !=
+		    DYIELD_WAIT_SHOOTDOWN)
+			continue;
+		sent = READ_ONCE(sender->sent);
 		if (sh->fault != DYIELD_FAULT_NO_FLUSH)
-			invlpg(window_va(READ_ONCE(sh->vcpu[i].window)));
+			invlpg(window_va(READ_ONCE(sender->window)));
+		if (!wait_answer(sender, me))
+			continue;
 		vcpu->flushes[phase]++;
-		__atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST);
+		latency_add(vcpu, DYIELD_LATENCY_HANDLER, sent, entered);
 	}
 	vcpu->progress++;
+}
+
+void lazy_enter(u32 me)
+{
+	__atomic_store_n(&shared()->vcpu[me].lazy, 1, __ATOMIC_SEQ_CST);
+}
+
+void lazy_leave(u32 me)
+{
+	/*
+	 * In this order: a sender that still saw the state had remapped its
+	 * window before, and the flush drops what was there.
+	 */
+	if (shared()->fault != DYIELD_FAULT_STILL_LAZY)
+		__atomic_store_n(&shared()->vcpu[me].lazy, 0, __ATOMIC_SEQ_CST);
+	flush_tlb();
 }
 
 bool window_check(u32 me, u32 window, u64 *value, u64 *newest)

@@ -1,35 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Every vCPU shoots down all the others. */
+/* Every vCPU shoots down all the others; with a tick, too. */
 #include "shootdown.h"
 #include "workload.h"
 
-static bool is_sender(u32 me)
-{
-	(void)me;
-	return true;
-}
-
-/* One address space, and in it a window for each sender. */
-static bool uses_window(u32 me, u32 window)
-{
-	(void)me;
-	(void)window;
-	return true;
-}
-
 static void step(u32 me)
 {
-	struct vcpu_set receivers = {};
-
-	for (u32 i = 0; i < shared()->nr_vcpus; i++) {
-		if (i != me)
-			set_add(&receivers, i);
-	}
-	shootdown(me, me, &receivers);
+	shootdown(me, me, all_but(me));
 }
 
 const struct workload workload_all_to_all = {
-	.is_sender = is_sender,
-	.uses_window = uses_window,
+	.is_sender = every_vcpu,
+	.uses_window = every_window,
 	.step = step,
+};
+
+const struct workload workload_timer = {
+	.is_sender = every_vcpu,
+	.uses_window = every_window,
+	.step = step,
+	.tick = 1000,
 };

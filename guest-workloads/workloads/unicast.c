@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* vCPU 0 shoots down one random receiver at a time; the others compute. */
+/* One receiver at a time: a random one, always the same, or the next in a ring.
+ */
 #include "shootdown.h"
 #include "workload.h"
-
-static bool is_sender(u32 me)
-{
-	return me == 0;
-}
 
 /* Each receiver has a window to itself: an address space of its own. */
 static bool uses_window(u32 me, u32 window)
@@ -14,17 +10,43 @@ static bool uses_window(u32 me, u32 window)
 	return me == window;
 }
 
-static void step(u32 me)
+static void shoot_down(u32 me, u32 receiver)
 {
-	u32 receiver = 1 + random_below(me, shared()->nr_vcpus - 1);
 	struct vcpu_set receivers = {};
 
 	set_add(&receivers, receiver);
-	shootdown(me, receiver, &receivers);
+	shootdown(me, receiver, receivers);
 }
 
-const struct workload workload_unicast = {
-	.is_sender = is_sender,
+static void random_step(u32 me)
+{
+	shoot_down(me, random_other(me));
+}
+
+static void fixed_step(u32 me)
+{
+	shoot_down(me, 1);
+}
+
+static void ring_step(u32 me)
+{
+	shoot_down(me, (me + 1) % shared()->nr_vcpus);
+}
+
+const struct workload workload_unicast_random = {
+	.is_sender = vcpu_0,
 	.uses_window = uses_window,
-	.step = step,
+	.step = random_step,
+};
+
+const struct workload workload_unicast_fixed = {
+	.is_sender = vcpu_0,
+	.uses_window = uses_window,
+	.step = fixed_step,
+};
+
+const struct workload workload_unicast_ring = {
+	.is_sender = every_vcpu,
+	.uses_window = uses_window,
+	.step = ring_step,
 };

@@ -229,7 +229,8 @@ int audit_ipi(struct trace_event_raw_kvm_apic_accept_irq___dyield *ctx)
 	if (!thread)
 		return 0;
 	c = counts_of(thread);
-	if (c && ctx->vec == DYIELD_VECTOR_SHOOTDOWN)
+	if (c && ctx->vec >= DYIELD_VECTOR_SHOOTDOWN &&
+	    ctx->vec <= DYIELD_VECTOR_WAKE)
 		c->audit_ipis++;
 	return 0;
 }

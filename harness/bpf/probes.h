@@ -38,7 +38,7 @@ struct dyield_counts {
 	 */
 	dyield_u64 audit_exits;	      /* kvm_exit */
 	dyield_u64 audit_pause_exits; /* kvm_exit whose reason is PAUSE */
-	dyield_u64 audit_ipis; /* kvm_apic_accept_irq, shootdown vector */
+	dyield_u64 audit_ipis; /* kvm_apic_accept_irq, IPIs of the guest */
 
 	dyield_u64 lost; /* guest memory that could not be read */
 };

@@ -29,6 +29,9 @@ expect 0 out '"cpu_model"' env
 expect 0 out '"overcommit": 4.0' run unicast --vcpus 4 --cpus 1 --dry-run
 expect 2 err 'subcommand' ''
 expect 2 err 'no workload' run nonsense
+expect 2 err 'at most 8' run broadcast-flat --vcpus 9 --dry-run
+expect 2 err '--vms 2' run spin-beside-compute --dry-run
+expect 2 err 'nothing would come of it' run compute --fault lost-ipi --dry-run
 expect 2 err '--vcpus' run unicast --vcpus 1
 expect 2 err '--pin' run unicast --pin sideways
 expect 4 err '--cpus 4096' run unicast --cpus 4096

@@ -15,6 +15,7 @@
 #include "cli/run_command.h"
 #include "compare/compare_command.h"
 #include "engine/environment.h"
+#include "kvm/workload.h"
 
 namespace {
 
@@ -30,7 +31,8 @@ void set_up_log() {
 }
 
 ExitCode list() {
-  for (const auto& row : dyield::workload_rows()) fmt::print("{:<12}  {}\n", row.name, row.text);
+  for (const auto& row : dyield::workloads())
+    fmt::print("{:<9}  {:<20}  {}\n", row.group, row.name, row.text);
   return ExitCode::kOk;
 }
 

@@ -13,6 +13,7 @@
 
 #include "engine/environment.h"
 #include "engine/run.h"
+#include "kvm/workload.h"
 #include "result/result.h"
 
 namespace dyield {
@@ -31,28 +32,6 @@ struct Options {
   std::string label, output, payload;
   bool no_probes = false, audit = false, json = false, dry_run = false;
 };
-
-std::string command_line_name(std::string name) {
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
-}
-
-dyield_workload find_workload(const std::string& name) {
-  const auto rows = workload_rows();
-  const auto found =
-      std::find_if(rows.begin(), rows.end(), [&](const auto& row) { return row.name == name; });
-  if (found == rows.end()) {
-    throw Error(ExitCode::kUsage,
-                fmt::format("There is no workload '{}'; `dyield list` names them.", name));
-  }
-  return static_cast<dyield_workload>(found - rows.begin());
-}
-
-dyield_fault find_fault(const std::string& name) {
-  if (name == "early-free") return DYIELD_FAULT_EARLY_FREE;
-  if (name == "no-flush") return DYIELD_FAULT_NO_FLUSH;
-  return DYIELD_FAULT_NONE;
-}
 
 // The first `wanted` CPUs this process may use; all of them for 0.
 std::vector<int> choose_cpus(std::uint32_t wanted) {
@@ -108,6 +87,25 @@ std::string default_label() {
   return name.release;
 }
 
+std::vector<std::string> fault_names() {
+  std::vector<std::string> names;
+  for (const FaultInfo& fault : faults()) names.push_back(fault.name);
+  return names;
+}
+
+// The headline metrics that some run has.
+std::vector<const MetricInfo*> columns(const Result& result) {
+  std::vector<const MetricInfo*> found;
+  for (const MetricInfo& metric : metrics()) {
+    if (metric.headline && std::ranges::any_of(result.runs, [&](const Run& run) {
+          return metric_value(metric, run.counts).has_value();
+        })) {
+      found.push_back(&metric);
+    }
+  }
+  return found;
+}
+
 void print_table(const Result& result) {
   fmt::print("{}, {} vCPUs x {} VMs on {} CPUs, kernel {}\n",
              result.dimensions["workload"].get<std::string>(),
@@ -115,18 +113,16 @@ void print_table(const Result& result) {
              result.dimensions["vms"].get<std::uint32_t>(),
              result.dimensions["cpus"].get<std::size_t>(), result.kernel);
   fmt::print("{:>10}", "seed");
-  for (const MetricInfo& metric : metrics()) {
-    if (metric.headline) fmt::print("  {:>25}", metric.name);
-  }
+  const auto shown = columns(result);
+  for (const MetricInfo* metric : shown) fmt::print("  {:>25}", metric->name);
   fmt::print("  status\n");
   for (const Run& run : result.runs) {
     fmt::print("{:>10}", run.seed);
-    for (const MetricInfo& metric : metrics()) {
-      if (!metric.headline) continue;
-      const auto value = metric_value(metric, run.counts);
+    for (const MetricInfo* metric : shown) {
+      const auto value = metric_value(*metric, run.counts);
       if (!value) {
         fmt::print("  {:>25}", "-");
-      } else if (metric.source == MetricSource::kCount) {
+      } else if (metric->source == MetricSource::kCount) {
         fmt::print("  {:>25.0f}", *value);
       } else {
         fmt::print("  {:>25.4f}", *value);
@@ -147,7 +143,10 @@ ExitCode run(const Options& options, const std::vector<std::string>& command) {
         std::chrono::duration<double>(value));
   };
   RunConfig config;
-  config.workload = find_workload(options.workload);
+  const WorkloadInfo& workload = find_workload(options.workload);
+  const FaultInfo& fault = find_fault(options.fault);
+  check_workload(workload, options.vcpus, options.vms, fault);
+  config.workload = workload.id;
   config.vcpus = options.vcpus;
   config.vms = options.vms;
   config.cpus = choose_cpus(options.cpus);
@@ -157,7 +156,7 @@ ExitCode run(const Options& options, const std::vector<std::string>& command) {
   config.limit = seconds(options.limit);
   config.think = options.think;
   config.unit = options.unit;
-  config.fault = find_fault(options.fault);
+  config.fault = fault.id;
   config.probes = !options.no_probes;
   config.audit = options.audit;
 
@@ -202,14 +201,6 @@ ExitCode run(const Options& options, const std::vector<std::string>& command) {
 
 }  // namespace
 
-std::vector<WorkloadRow> workload_rows() {
-  return {
-#define X(id, name, text) {command_line_name(#name), text},
-      DYIELD_WORKLOADS(X)
-#undef X
-  };
-}
-
 void add_run_command(CLI::App& app, std::vector<std::string> command,
                      const std::function<void(std::function<ExitCode()>)>& select) {
   auto options = std::make_shared<Options>();
@@ -218,7 +209,7 @@ void add_run_command(CLI::App& app, std::vector<std::string> command,
   sub->add_option("--vcpus", options->vcpus, "vCPUs a VM")
       ->check(CLI::Range(2, DYIELD_MAX_VCPUS))
       ->capture_default_str();
-  sub->add_option("--vms", options->vms, "VMs, all doing the same")
+  sub->add_option("--vms", options->vms, "VMs, all doing the same but for group fair")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   sub->add_option("--cpus", options->cpus,
@@ -242,16 +233,15 @@ void add_run_command(CLI::App& app, std::vector<std::string> command,
   sub->add_option("--limit", options->limit, "Seconds for the rest of a run, until it is a hang")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
-  sub->add_option("--think", options->think,
-                  "Mean units of work that a sender does between shootdowns")
+  sub->add_option("--think", options->think, "Mean units of work that a sender does between steps")
       ->check(CLI::Range(0, 1000000))
       ->capture_default_str();
   sub->add_option("--unit", options->unit, "Multiplications in a unit of work")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
   sub->add_option("--fault", options->fault,
-                  "Break the shootdown on purpose, to see that the check finds it")
-      ->check(CLI::IsMember({"none", "early-free", "no-flush"}))
+                  "Break the guest on purpose, to see that its check finds it")
+      ->check(CLI::IsMember(fault_names()))
       ->capture_default_str();
   sub->add_option("--label", options->label, "Name of the kernel in the result (uname -r)");
   sub->add_option("--payload", options->payload, "Guest image to use");

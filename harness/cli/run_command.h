@@ -15,11 +15,4 @@ namespace dyield {
 void add_run_command(CLI::App& app, std::vector<std::string> command,
                      const std::function<void(std::function<ExitCode()>)>& select);
 
-// The workloads' names on the command line and what they do, one row each.
-struct WorkloadRow {
-  std::string name;
-  std::string text;
-};
-std::vector<WorkloadRow> workload_rows();
-
 }  // namespace dyield

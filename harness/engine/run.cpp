@@ -20,6 +20,8 @@
 #include "base/error.h"
 #include "bpf/probes_loader.h"
 #include "engine/event_loop.h"
+#include "engine/guest_counts.h"
+#include "kvm/workload.h"
 
 namespace dyield {
 namespace {
@@ -31,11 +33,6 @@ constexpr int kKickSignal = SIGUSR1;
 
 std::uint32_t load(const std::uint32_t& field) {
   return std::atomic_ref(const_cast<std::uint32_t&>(field)).load();
-}
-
-std::uint64_t total(const dyield_vcpu& vcpu,
-                    const dyield_u64 (dyield_vcpu::*field)[DYIELD_PHASES]) {
-  return std::accumulate(std::begin(vcpu.*field), std::end(vcpu.*field), std::uint64_t{0});
 }
 
 // What the guest wrote into its error record, as a sentence.
@@ -59,7 +56,7 @@ std::string describe(const dyield_error& error) {
       return fmt::format("vCPU {} has APIC ID {} instead of {}", error.vcpu, error.detail[1],
                          error.detail[0]);
     default:
-      return fmt::format("vCPU {} reported the unknown error {}", error.vcpu, load(error.code));
+      return describe_check(error);
   }
 }
 
@@ -79,12 +76,14 @@ class Runner {
     action.sa_handler = [](int) {};
     sigaction(kKickSignal, &action, nullptr);
 
+    require_way(system, workload_info(config.workload));
+    const dyield_workload beside = workload_info(config.workload).beside;
     for (std::uint32_t i = 0; i < config.vms; i++) {
       // VMs of one run differ in their seeds, runs of one seed do not.
-      vms_.push_back(
-          std::make_unique<Vm>(system, payload,
-                               Vm::Config{config.vcpus, config.seed * 1000003 + i, config.workload,
-                                          config.fault, config.think, config.unit}));
+      vms_.push_back(std::make_unique<Vm>(
+          system, payload,
+          Vm::Config{config.vcpus, config.seed * 1000003 + i, i % 2 == 0 ? config.workload : beside,
+                     config.fault, config.think, config.unit}));
     }
     if (config.probes) {
       probes_.emplace(Probes::Config{config.vms * config.vcpus, config.vcpus, config.audit});
@@ -271,33 +270,7 @@ void Runner::collect() {
   run_.seed = config_.seed;
   run_.detail["measured_ns"] = measured_.value_or(nanoseconds{}).count();
 
-  std::uint64_t sent = 0, flushes = 0;
-  Json vms = Json::array();
-  for (const auto& vm : vms_) {
-    Json vcpus = Json::array();
-    for (std::uint32_t i = 0; i < config_.vcpus; i++) {
-      const dyield_vcpu& v = vm->shared().vcpu[i];
-      run_.counts["shootdowns"] += v.shootdowns[DYIELD_PHASE_MEASURE];
-      run_.counts["work"] += v.work[DYIELD_PHASE_MEASURE];
-      run_.counts["ipis"] += v.ipis_sent[DYIELD_PHASE_MEASURE];
-      run_.counts["pauses"] += v.pauses[DYIELD_PHASE_MEASURE];
-      sent += total(v, &dyield_vcpu::ipis_sent);
-      flushes += total(v, &dyield_vcpu::flushes);
-      vcpus.push_back({{"shootdowns", v.shootdowns[DYIELD_PHASE_MEASURE]},
-                       {"work", v.work[DYIELD_PHASE_MEASURE]},
-                       {"ipis_sent", v.ipis_sent[DYIELD_PHASE_MEASURE]},
-                       {"flushes", v.flushes[DYIELD_PHASE_MEASURE]},
-                       {"pauses", v.pauses[DYIELD_PHASE_MEASURE]}});
-    }
-    vms.push_back({{"vcpus", std::move(vcpus)}});
-  }
-  run_.detail["vms"] = std::move(vms);
-  run_.detail["whole_run"] = {{"ipis_sent", sent}, {"flushes", flushes}};
-  if (run_.status == RunStatus::kComplete && sent != flushes) {
-    // Every receiver of every shootdown clears one bit, once.
-    run_.status = RunStatus::kFailed;
-    run_.reason = fmt::format("{} IPIs were sent and {} flushes acknowledged", sent, flushes);
-  }
+  collect_guests(run_, vms_, config_);
   if (probes_) collect_probes();
   if (run_.status == RunStatus::kFailed) run_.counts.clear();
 }

@@ -24,6 +24,8 @@ constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, std::uint64_t);
 
 // Page-table bits, AMD64 manual volume 2, 5.4 "Page-Translation-Table Entry Fields".
 constexpr std::uint64_t kPresentWriteUser = 0x7;
+constexpr std::uint64_t kPresentWrite = 0x3;
+constexpr std::uint64_t kUncached = 0x18;  // PCD, PWT
 constexpr std::uint64_t kPageSizeBit = 0x80;
 
 std::uint64_t argument(const void* pointer) {
@@ -193,6 +195,11 @@ std::string Vcpu::describe_exit(int run_result) const {
   return text;
 }
 
+std::uint32_t Vcpu::tsc_khz() const {
+  const int khz = try_kvm_ioctl(fd_, KVM_GET_TSC_KHZ, 0);
+  return khz < 0 ? 0 : static_cast<std::uint32_t>(khz);
+}
+
 std::map<std::string, std::uint64_t> Vcpu::stats() const {
   std::map<std::string, std::uint64_t> values;
   const int raw = try_kvm_ioctl(fd_, KVM_GET_STATS_FD, 0);
@@ -274,6 +281,11 @@ void Vm::build_page_tables() {
   for (std::uint64_t i = 0; i < DYIELD_MEMORY_SIZE / kLargePage; i++) {
     table(DYIELD_PD_GPA)[i] = i * kLargePage | kPresentWriteUser | kPageSizeBit;
   }
+  // The local APIC's registers, for xAPIC mode; ring 0, uncached.
+  static_assert(DYIELD_APIC_GPA >> 30 == 3);
+  table(DYIELD_PDPT_GPA)[3] = DYIELD_APIC_PD_GPA | kPresentWrite;
+  table(DYIELD_APIC_PD_GPA)[DYIELD_APIC_GPA / kLargePage % 512] =
+      DYIELD_APIC_GPA / kLargePage * kLargePage | kPresentWrite | kPageSizeBit | kUncached;
   // The payload fills in the windows' own table.
   static_assert((DYIELD_MAX_VCPUS + 1) * sizeof(std::uint64_t) <= kPageSize);
   table(DYIELD_WINDOW_PD_GPA)[0] = DYIELD_WINDOW_PT_GPA | kPresentWriteUser;

@@ -62,6 +62,8 @@ class Vcpu {
   [[nodiscard]] const kvm_run& exit() const noexcept;
   // A sentence on why the last run() returned, with registers, for a person.
   [[nodiscard]] std::string describe_exit(int run_result) const;
+  // What one second of the guest's TSC counts, in thousands; 0 if KVM cannot say.
+  [[nodiscard]] std::uint32_t tsc_khz() const;
   // KVM's own statistics by name (Documentation/virt/kvm/api.rst,
   // KVM_GET_STATS_FD); empty on a kernel without them.
   [[nodiscard]] std::map<std::string, std::uint64_t> stats() const;

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "engine/guest_counts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <span>
+
+#include "kvm/workload.h"
+
+namespace dyield {
+namespace {
+
+using Field = dyield_u64 (dyield_vcpu::*)[DYIELD_PHASES];
+
+struct GuestCount {
+  const char* metric;  // name among the run's counts; nullptr: in the detail only
+  const char* detail;
+  Field field;
+  unsigned needs;  // one of these bits of enum dyield_does, or none at all
+};
+
+constexpr unsigned kSends = DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_WAKES;
+constexpr unsigned kSpins = DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_LOCKS;
+
+constexpr std::array kCounts = {
+    GuestCount{"shootdowns", "shootdowns", &dyield_vcpu::shootdowns, DYIELD_DOES_SHOOTDOWNS},
+    GuestCount{"calls", "calls", &dyield_vcpu::calls, DYIELD_DOES_CALLS},
+    GuestCount{"lock_acquisitions", "lock_acquisitions", &dyield_vcpu::acquisitions,
+               DYIELD_DOES_LOCKS},
+    GuestCount{"wakes", "wakes", &dyield_vcpu::wakes, DYIELD_DOES_WAKES},
+    GuestCount{"work", "work", &dyield_vcpu::work, 0},
+    GuestCount{"ipis", "ipis_sent", &dyield_vcpu::ipis_sent, kSends},
+    GuestCount{nullptr, "flushes", &dyield_vcpu::flushes, DYIELD_DOES_SHOOTDOWNS},
+    GuestCount{nullptr, "calls_run", &dyield_vcpu::calls_run, DYIELD_DOES_CALLS},
+    GuestCount{"receivers_spared", "receivers_spared", &dyield_vcpu::lazy_skips, DYIELD_DOES_LAZY},
+    GuestCount{"timer_ticks", "timer_ticks", &dyield_vcpu::ticks, DYIELD_DOES_TICKS},
+    GuestCount{"pauses", "pauses", &dyield_vcpu::pauses, kSpins},
+};
+
+bool applies(unsigned needs, unsigned does) {
+  return needs == 0 || (needs & does) != 0;
+}
+
+std::span<const dyield_vcpu> vcpus_of(const Vm& vm) {
+  return {vm.shared().vcpu, vm.shared().nr_vcpus};
+}
+
+std::uint64_t whole_run(const Vm& vm, Field field) {
+  std::uint64_t sum = 0;
+  for (const dyield_vcpu& vcpu : vcpus_of(vm)) {
+    sum = std::accumulate(std::begin(vcpu.*field), std::end(vcpu.*field), sum);
+  }
+  return sum;
+}
+
+// Without the empty buckets at the end.
+Json latency(const std::vector<std::unique_ptr<Vm>>& vms, dyield_latency which) {
+  std::array<std::uint64_t, DYIELD_LATENCY_BUCKETS> buckets{};
+  for (const auto& vm : vms) {
+    for (const dyield_vcpu& vcpu : vcpus_of(*vm)) {
+      for (std::size_t i = 0; i < buckets.size(); i++) buckets[i] += vcpu.latency[which][i];
+    }
+  }
+  const auto used = std::find_if(buckets.rbegin(), buckets.rend(), [](auto n) { return n != 0; });
+  return std::vector<std::uint64_t>(buckets.begin(), used.base());
+}
+
+// A complete run's contradiction, or nothing.
+std::string contradiction(const Vm& vm, unsigned does) {
+  const auto sent = whole_run(vm, &dyield_vcpu::ipis_sent);
+  const auto flushes = whole_run(vm, &dyield_vcpu::flushes);
+  // Every receiver of every shootdown clears one bit, once.
+  if ((does & kSends) == DYIELD_DOES_SHOOTDOWNS && sent != flushes) {
+    return fmt::format("{} IPIs were sent and {} flushes acknowledged", sent, flushes);
+  }
+  const auto calls = whole_run(vm, &dyield_vcpu::calls);
+  const auto run = whole_run(vm, &dyield_vcpu::calls_run);
+  if (calls != run) return fmt::format("{} calls were made and {} run", calls, run);
+  return "";
+}
+
+}  // namespace
+
+void collect_guests(Run& run, const std::vector<std::unique_ptr<Vm>>& vms,
+                    const RunConfig& config) {
+  const WorkloadInfo& info = workload_info(config.workload);
+  std::uint64_t early = 0;
+  Json vm_list = Json::array(), whole = {{"ipis_sent", 0}, {"flushes", 0}};
+  for (const auto& vm : vms) {
+    const WorkloadInfo& own = workload_info(static_cast<dyield_workload>(vm->shared().workload));
+    Json vcpus = Json::array(), totals = {{"workload", own.name}};
+    for (const dyield_vcpu& vcpu : vcpus_of(*vm)) {
+      Json counts = Json::object();
+      for (const GuestCount& count : kCounts) {
+        if (!applies(count.needs, own.does)) continue;
+        const std::uint64_t value = (vcpu.*count.field)[DYIELD_PHASE_MEASURE];
+        counts[count.detail] = value;
+        totals[count.detail] = totals.value(count.detail, std::uint64_t{0}) + value;
+        if (count.metric) run.counts[count.metric] += value;
+      }
+      early += vcpu.answered_early;
+      vcpus.push_back(std::move(counts));
+    }
+    if (info.has_neighbours()) {
+      run.counts[own.id == info.id ? "work_vm_spin" : "work_vm_compute"] +=
+          totals["work"].get<std::uint64_t>();
+    }
+    for (const GuestCount& count : kCounts) {
+      if (!applies(count.needs, own.does)) continue;
+      whole[count.detail] =
+          whole.value(count.detail, std::uint64_t{0}) + whole_run(*vm, count.field);
+    }
+    if (const std::string what = contradiction(*vm, own.does);
+        run.status == RunStatus::kComplete && !what.empty()) {
+      run.status = RunStatus::kFailed;
+      run.reason = what;
+    }
+    totals["vcpus"] = std::move(vcpus);
+    vm_list.push_back(std::move(totals));
+  }
+  run.detail["vms"] = std::move(vm_list);
+  run.detail["whole_run"] = std::move(whole);
+  if ((info.does & kSends) == 0) return;
+  run.detail["latency"] = {
+      {"unit", "ticks of the guest's TSC"},
+      {"tsc_khz", vms.front()->vcpus().front().tsc_khz()},
+      {"buckets", "0: zero; i: 2^(i-1) to 2^i - 1; bucket 47: all above"},
+      {"ipi_to_handler", latency(vms, DYIELD_LATENCY_HANDLER)},
+      {"ipi_to_release", latency(vms, DYIELD_LATENCY_RELEASE)},
+      {"answered_by_a_handler_entered_before", early},
+  };
+}
+
+std::string describe_check(const dyield_error& error) {
+  switch (error.code) {
+    case DYIELD_ERROR_SEND:
+      return fmt::format("vCPU {} sent an IPI to {} vCPUs that went to {:d} instead", error.vcpu,
+                         error.detail[0], static_cast<std::int64_t>(error.detail[1]));
+    case DYIELD_ERROR_CALL:
+      return fmt::format("vCPU {} called vCPU {} {} times, and {} calls ran", error.vcpu,
+                         error.detail[0], error.detail[1], error.detail[2]);
+    case DYIELD_ERROR_LOCK:
+      return fmt::format(
+          "the lock was taken {} times, but the counter it protects is {}: it did "
+          "not exclude",
+          error.detail[1], error.detail[0]);
+    case DYIELD_ERROR_TURN:
+      return fmt::format("vCPU {} expected turn {} from its partner vCPU {} and found turn {}",
+                         error.vcpu, error.detail[1], error.detail[0], error.detail[2]);
+    default:
+      return fmt::format("vCPU {} reported the unknown error {}", error.vcpu, error.code);
+  }
+}
+
+}  // namespace dyield

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "dyield_abi.h"
+
+namespace dyield {
+
+class KvmSystem;
+
+// A row of DYIELD_WAYS: how a guest sends its IPIs.
+struct WayInfo {
+  std::string_view name;
+  bool xapic;
+  std::uint32_t max_vcpus;
+  std::string_view text;
+};
+const WayInfo& way_info(dyield_way way);
+
+// A row of DYIELD_WORKLOADS, with names as on the command line.
+struct WorkloadInfo {
+  dyield_workload id;
+  std::string name, group;
+  dyield_way way;
+  unsigned does;           // bits of enum dyield_does
+  dyield_workload beside;  // what VMs 1, 3, ... run
+  std::string_view text;
+
+  // Do VMs of a run differ?
+  [[nodiscard]] bool has_neighbours() const { return beside != id; }
+};
+// All of them, by identifier.
+std::span<const WorkloadInfo> workloads();
+const WorkloadInfo& workload_info(dyield_workload workload);
+// By name on the command line; throws Error (kUsage) if there is none.
+const WorkloadInfo& find_workload(std::string_view name);
+
+// A row of DYIELD_FAULTS: a deliberate bug.
+struct FaultInfo {
+  dyield_fault id;
+  std::string name;
+  unsigned needs;  // one of these bits of enum dyield_does, or none at all
+  std::string_view text;
+};
+std::span<const FaultInfo> faults();
+const FaultInfo& find_fault(std::string_view name);
+
+// Throws Error (kUsage) if the workload cannot run on so many vCPUs and VMs, or
+// has no place for the bug, which then could not be found.
+void check_workload(const WorkloadInfo& workload, std::uint32_t vcpus, std::uint32_t vms,
+                    const FaultInfo& fault);
+
+// Throws Error (kSkipped) if this KVM does not offer what the way of sending needs.
+void require_way(const KvmSystem& system, const WorkloadInfo& workload);
+
+}  // namespace dyield
