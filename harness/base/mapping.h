@@ -15,10 +15,12 @@ namespace dyield {
 class Mapping {
  public:
   Mapping() = default;
-  // Maps `size` bytes; `what` names the mapping in the error. Throws Error (kEnvironment).
-  Mapping(std::size_t size, int protection, int flags, int fd, const std::string& what)
+  // Maps `size` bytes from `offset` on; `what` names the mapping in the error. Throws Error
+  // (kEnvironment).
+  Mapping(std::size_t size, int protection, int flags, int fd, const std::string& what,
+          off_t offset = 0)
       : size_(size) {
-    address_ = ::mmap(nullptr, size, protection, flags, fd, 0);
+    address_ = ::mmap(nullptr, size, protection, flags, fd, offset);
     if (address_ == MAP_FAILED) {
       address_ = nullptr;
       throw Error(ExitCode::kEnvironment, "Cannot map " + std::to_string(size) + " bytes for " +

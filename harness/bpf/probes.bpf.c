@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Counts PAUSE exits and directed yields, and judges each yield by the wait set
- * that the guest publishes. A yield is made by the spinning vCPU's own thread,
- * so the guest's memory is readable right there and then.
+ * Counts PAUSE exits and directed yields, and judges each by the wait set that
+ * the guest publishes and by what the scheduler does with the vCPUs in it.
+ *
+ * The guest's shared structure lies in the memory of a BPF map, so it is read
+ * with plain loads: in the spinning vCPU's own thread, at the very moment.
  *
  * No global variables: libbpf tests for them with a socket filter, which a
  * kernel without networking, like the lab's, does not have.
@@ -20,6 +22,7 @@
 #include "probes.h"
 
 typedef __u8 u8;
+typedef __u16 u16;
 typedef __u32 u32;
 typedef __u64 u64;
 
@@ -32,9 +35,21 @@ typedef __u64 u64;
 #define VMX_EXIT_REASON_PAUSE 40
 #define KVM_ISA_VMX	      1
 
-/* The fields used of KVM's structures, found by the running module's BTF. */
+/* The fields used of the kernel's structures, found by the running BTF. */
 struct kvm_vcpu___dyield {
 	int vcpu_idx;
+	struct {
+		bool in_spin_loop;
+	} spin_loop;
+	bool preempted;
+	bool ready;
+} __attribute__((preserve_access_index));
+
+struct task_struct___dyield {
+	int pid;
+	/* Unsigned: its size differs between kernels, and libbpf adapts that.
+	 */
+	unsigned int on_cpu;
 } __attribute__((preserve_access_index));
 
 struct trace_event_raw_kvm_exit___dyield {
@@ -42,8 +57,10 @@ struct trace_event_raw_kvm_exit___dyield {
 	u32 isa;
 } __attribute__((preserve_access_index));
 
-struct trace_event_raw_kvm_apic_accept_irq___dyield {
-	u8 vec;
+struct trace_event_raw_kvm_directed_yield___dyield {
+	int target_id;
+	unsigned int reason;
+	int yielded;
 } __attribute__((preserve_access_index));
 
 struct {
@@ -61,6 +78,40 @@ struct {
 	__uint(max_entries, 1); /* set by the harness */
 } counts SEC(".maps");
 
+/* By VM. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct dyield_vm);
+	__uint(max_entries, 1); /* set by the harness */
+} vms SEC(".maps");
+
+/* By VM: this is guest memory, at DYIELD_SHARED_GPA. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, u32);
+	__type(value, struct dyield_shared);
+	__uint(max_entries, 1); /* set by the harness */
+} shared SEC(".maps");
+
+/* By slot: when an awaited IPI found the vCPU without a CPU, ns; else 0. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, u32);
+	__type(value, u64);
+	__uint(max_entries, 1); /* set by the harness */
+} ipi_since SEC(".maps");
+
+/* By slot: struct kvm_vcpu, with --audit. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, u32);
+	__type(value, u64);
+	__uint(max_entries, 1); /* set by the harness */
+} kvm_vcpus SEC(".maps");
+
 /* Yields made by spinner and target while measuring: slot * vcpus + target. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -70,11 +121,14 @@ struct {
 	__uint(max_entries, 1); /* set by the harness */
 } targets SEC(".maps");
 
+static struct dyield_thread *thread_of(u32 tid)
+{
+	return bpf_map_lookup_elem(&threads, &tid);
+}
+
 static struct dyield_thread *this_thread(void)
 {
-	u32 tid = (u32)bpf_get_current_pid_tgid();
-
-	return bpf_map_lookup_elem(&threads, &tid);
+	return thread_of((u32)bpf_get_current_pid_tgid());
 }
 
 static struct dyield_counts *counts_of(const struct dyield_thread *thread)
@@ -84,61 +138,136 @@ static struct dyield_counts *counts_of(const struct dyield_thread *thread)
 	return bpf_map_lookup_elem(&counts, &slot);
 }
 
-static u32 read_phase(const struct dyield_thread *thread,
-		      struct dyield_counts *c)
+static struct dyield_vm *vm_of(const struct dyield_thread *thread)
 {
-	const struct dyield_shared *shared = (void *)thread->shared;
-	u32 phase;
+	u32 vm = thread->vm;
 
-	if (bpf_probe_read_user(&phase, sizeof(phase), &shared->phase)) {
-		c->lost++;
-		return DYIELD_PHASE_BOOT;
-	}
-	return phase & (DYIELD_PHASES - 1);
+	return bpf_map_lookup_elem(&vms, &vm);
 }
 
-static bool read_wait_set(const struct dyield_thread *thread,
-			  struct dyield_counts *c, u64 set[DYIELD_SET_WORDS])
+static const struct dyield_shared *shared_of(const struct dyield_thread *thread)
 {
-	const struct dyield_shared *shared = (void *)thread->shared;
+	u32 vm = thread->vm;
 
-	if (bpf_probe_read_user(set, sizeof(u64) * DYIELD_SET_WORDS,
-				shared->vcpu[thread->vcpu].waiting_for)) {
-		c->lost++;
-		return false;
+	return bpf_map_lookup_elem(&shared, &vm);
+}
+
+static u32 phase_of(const struct dyield_shared *sh)
+{
+	return *(const volatile u32 *)&sh->phase & (DYIELD_PHASES - 1);
+}
+
+/* Whom the thread's vCPU awaits. Bound for the verifier's sake. */
+static const volatile u64 *wait_set(const struct dyield_shared *sh,
+				    const struct dyield_thread *thread)
+{
+	return (const volatile u64 *)sh->vcpu[thread->vcpu & 0xff].waiting_for;
+}
+
+static bool in_set(const volatile u64 *set, u32 vcpu)
+{
+	return vcpu < 64 * DYIELD_SET_WORDS &&
+	       set[(vcpu / 64) & (DYIELD_SET_WORDS - 1)] >> (vcpu % 64) & 1;
+}
+
+static void set_bit(u64 *set, u32 vcpu)
+{
+	__sync_fetch_and_or(&set[(vcpu / 64) & (DYIELD_SET_WORDS - 1)],
+			    1ULL << (vcpu % 64));
+}
+
+static void clear_bit(u64 *set, u32 vcpu)
+{
+	__sync_fetch_and_and(&set[(vcpu / 64) & (DYIELD_SET_WORDS - 1)],
+			     ~(1ULL << (vcpu % 64)));
+}
+
+static void record(struct dyield_histogram *histogram, u64 value)
+{
+	u64 rest = value;
+	u32 bucket = 0;
+
+	/* log2: BPF has no instruction for it. */
+	if (rest >> 32) {
+		bucket += 32;
+		rest >>= 32;
 	}
-	return set[0] | set[1] | set[2] | set[3];
+	if (rest >> 16) {
+		bucket += 16;
+		rest >>= 16;
+	}
+	if (rest >> 8) {
+		bucket += 8;
+		rest >>= 8;
+	}
+	if (rest >> 4) {
+		bucket += 4;
+		rest >>= 4;
+	}
+	if (rest >> 2) {
+		bucket += 2;
+		rest >>= 2;
+	}
+	bucket += rest >> 1;
+	if (bucket >= DYIELD_BUCKETS)
+		bucket = DYIELD_BUCKETS - 1;
+	__sync_fetch_and_add(&histogram->bucket[bucket], 1);
+	__sync_fetch_and_add(&histogram->sum, value);
 }
 
 SEC("fentry/kvm_vcpu_on_spin")
-int BPF_PROG(on_spin_entry)
+int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me)
 {
 	struct dyield_thread *thread = this_thread();
+	const struct dyield_shared *sh;
+	const volatile u64 *set;
 	struct dyield_counts *c;
-	u64 set[DYIELD_SET_WORDS];
+	u64 w0, w1, w2, w3;
+	struct dyield_vm *vm;
 	u32 phase;
 
 	if (!thread)
 		return 0;
 	c = counts_of(thread);
-	if (!c)
+	vm = vm_of(thread);
+	sh = shared_of(thread);
+	if (!c || !vm || !sh)
 		return 0;
-	thread->in_spin = 1;
-	phase = read_phase(thread, c);
+	thread->kvm_vcpu = (u64)(unsigned long)me;
+	thread->exit_phase = phase = phase_of(sh);
+	thread->exit_starved = 0;
 	c->pause_exits[phase]++;
-	if (read_wait_set(thread, c, set))
-		c->pause_exits_waiting[phase]++;
+
+	set = wait_set(sh, thread);
+	w0 = set[0], w1 = set[1], w2 = set[2], w3 = set[3];
+	thread->exit_waiting = !!(w0 | w1 | w2 | w3);
+	if (!thread->exit_waiting)
+		return 0;
+	c->pause_exits_waiting[phase]++;
+	if ((w0 & vm->runnable[0]) | (w1 & vm->runnable[1]) |
+	    (w2 & vm->runnable[2]) | (w3 & vm->runnable[3])) {
+		thread->exit_starved = 1;
+		c->pause_exits_starved[phase]++;
+	}
 	return 0;
 }
 
-SEC("fexit/kvm_vcpu_on_spin")
-int BPF_PROG(on_spin_exit)
+/*
+ * Inside kvm_vcpu_on_spin(), says KVM's own mark: the sched-yield hypercall,
+ * which is no PAUSE exit, comes to kvm_vcpu_yield_to() without it.
+ */
+static bool in_spin(const struct dyield_thread *thread, struct dyield_counts *c)
 {
-	struct dyield_thread *thread = this_thread();
+	struct kvm_vcpu___dyield *me = (void *)thread->kvm_vcpu;
+	bool spins;
 
-	if (thread)
-		thread->in_spin = 0;
-	return 0;
+	if (!me)
+		return false;
+	if (BPF_CORE_READ_INTO(&spins, me, spin_loop.in_spin_loop)) {
+		c->lost++;
+		return false;
+	}
+	return spins;
 }
 
 /*
@@ -149,24 +278,21 @@ SEC("fentry/kvm_vcpu_yield_to")
 int BPF_PROG(yield_to_entry, struct kvm_vcpu___dyield *target)
 {
 	struct dyield_thread *thread = this_thread();
+	const struct dyield_shared *sh;
+	const volatile u64 *set;
 	struct dyield_counts *c;
-	u64 set[DYIELD_SET_WORDS];
-	u32 index;
 
-	/* The sched-yield hypercall comes here too: it is no PAUSE exit. */
-	if (!thread || !thread->in_spin)
+	if (!thread)
 		return 0;
 	c = counts_of(thread);
-	if (!c)
+	sh = shared_of(thread);
+	if (!c || !sh || !in_spin(thread, c))
 		return 0;
-	index = BPF_CORE_READ(target, vcpu_idx);
-	thread->target = index;
-	thread->phase = read_phase(thread, c);
-	thread->waiting = read_wait_set(thread, c, set);
-	thread->awaited =
-		thread->waiting && index < 64 * DYIELD_SET_WORDS &&
-		(set[(index / 64) & (DYIELD_SET_WORDS - 1)] >> (index % 64) &
-		 1);
+	set = wait_set(sh, thread);
+	thread->target = target->vcpu_idx;
+	thread->phase = phase_of(sh);
+	thread->waiting = !!(set[0] | set[1] | set[2] | set[3]);
+	thread->awaited = in_set(set, thread->target);
 	c->yields_tried[thread->phase & (DYIELD_PHASES - 1)]++;
 	return 0;
 }
@@ -174,15 +300,18 @@ int BPF_PROG(yield_to_entry, struct kvm_vcpu___dyield *target)
 SEC("fexit/kvm_vcpu_yield_to")
 int BPF_PROG(yield_to_exit, struct kvm_vcpu___dyield *target, int ret)
 {
-	struct dyield_thread *thread = this_thread();
+	struct dyield_thread *thread;
 	struct dyield_counts *c;
 	u32 phase, cell;
 	u64 *yields;
 
-	if (!thread || !thread->in_spin || ret <= 0)
+	if (ret <= 0)
+		return 0;
+	thread = this_thread();
+	if (!thread)
 		return 0;
 	c = counts_of(thread);
-	if (!c)
+	if (!c || !in_spin(thread, c))
 		return 0;
 	phase = thread->phase & (DYIELD_PHASES - 1);
 	c->yields_made[phase]++;
@@ -190,12 +319,178 @@ int BPF_PROG(yield_to_exit, struct kvm_vcpu___dyield *target, int ret)
 		c->yields_while_waiting[phase]++;
 	if (thread->awaited)
 		c->yields_to_awaited[phase]++;
+	if (thread->exit_waiting && !thread->exit_starved)
+		c->yields_needless[phase]++;
+	/* A yield made ends the PAUSE exit: counted once, in its phase. */
+	if (thread->exit_starved && thread->awaited)
+		c->starved_to_awaited[thread->exit_phase &
+				      (DYIELD_PHASES - 1)]++;
 	if (phase != DYIELD_PHASE_MEASURE || thread->target >= thread->vcpus)
 		return 0;
 	cell = thread->slot * thread->vcpus + thread->target;
 	yields = bpf_map_lookup_elem(&targets, &cell);
 	if (yields)
 		*yields += 1;
+	return 0;
+}
+
+/*
+ * The series' own account, where the kernel has it. Fires behind each yield
+ * tried, and once if nobody was.
+ */
+SEC("?tp/kvm/kvm_directed_yield")
+int yield_reason(struct trace_event_raw_kvm_directed_yield___dyield *ctx)
+{
+	struct dyield_thread *thread = this_thread();
+	struct dyield_reason *reason;
+	struct dyield_counts *c;
+	u32 code = ctx->reason;
+	int yielded = ctx->yielded;
+
+	if (!thread)
+		return 0;
+	c = counts_of(thread);
+	if (!c)
+		return 0;
+	if (code > DYIELD_REASON_UNKNOWN)
+		code = DYIELD_REASON_UNKNOWN;
+	reason = &c->reason[code];
+	if (ctx->target_id < 0) {
+		if (thread->exit_phase != DYIELD_PHASE_MEASURE)
+			return 0;
+		reason->tried++;
+		reason->nobody_waiting += thread->exit_waiting;
+		reason->nobody_starved += thread->exit_starved;
+		return 0;
+	}
+	if (thread->exit_phase == DYIELD_PHASE_MEASURE && yielded > 0 &&
+	    thread->exit_starved && thread->awaited)
+		reason->starved_to_awaited++;
+	if (thread->phase != DYIELD_PHASE_MEASURE)
+		return 0;
+	reason->tried++;
+	if (yielded > 0) {
+		reason->made++;
+		reason->while_waiting += thread->waiting;
+		reason->to_awaited += thread->awaited;
+	} else if (yielded == 0) {
+		reason->failed_state++;
+	} else {
+		reason->failed_alone++;
+	}
+	return 0;
+}
+
+static void becomes_runnable(struct dyield_thread *thread)
+{
+	struct dyield_vm *vm = vm_of(thread);
+
+	if (!vm)
+		return;
+	thread->runnable_since = bpf_ktime_get_ns();
+	set_bit(vm->runnable, thread->vcpu);
+}
+
+static void becomes_running(struct dyield_thread *thread)
+{
+	const struct dyield_shared *sh = shared_of(thread);
+	struct dyield_vm *vm = vm_of(thread);
+	u32 slot = thread->slot;
+	u64 now, *since;
+	bool measuring;
+
+	since = bpf_map_lookup_elem(&ipi_since, &slot);
+	if (!vm || !sh || !since)
+		return;
+	measuring = phase_of(sh) == DYIELD_PHASE_MEASURE;
+	clear_bit(vm->runnable, thread->vcpu);
+	/* A full barrier; the sender stores its time stamp, then reads this. */
+	set_bit(vm->running, thread->vcpu);
+	now = bpf_ktime_get_ns();
+	if (measuring && thread->runnable_since)
+		record(&vm->runnable_to_running, now - thread->runnable_since);
+	thread->runnable_since = 0;
+	if (*since) {
+		if (measuring && now > *since)
+			record(&vm->ipi_to_running, now - *since);
+		*since = 0;
+	}
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(switched, bool preempt, struct task_struct___dyield *prev,
+	     struct task_struct___dyield *next, unsigned int prev_state)
+{
+	struct dyield_thread *thread;
+	struct dyield_vm *vm;
+	u32 tid;
+
+	tid = prev->pid;
+	thread = tid ? thread_of(tid) : NULL;
+	if (thread) {
+		vm = vm_of(thread);
+		if (vm)
+			clear_bit(vm->running, thread->vcpu);
+		/* 0 is TASK_RUNNING: it would go on if it could. */
+		if (preempt || !prev_state)
+			becomes_runnable(thread);
+	}
+	tid = next->pid;
+	thread = tid ? thread_of(tid) : NULL;
+	if (thread)
+		becomes_running(thread);
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(woken, struct task_struct___dyield *task)
+{
+	struct dyield_thread *thread = thread_of(task->pid);
+
+	/* On a CPU still: it was about to sleep, and now goes on. */
+	if (thread && !task->on_cpu && !thread->runnable_since)
+		becomes_runnable(thread);
+	return 0;
+}
+
+/* Fires in the thread of the sender, for each receiver. */
+SEC("tp_btf/kvm_apic_accept_irq")
+int BPF_PROG(ipi_accepted, u32 apic_id, u16 delivery_mode, u16 trigger_mode,
+	     u8 vector)
+{
+	struct dyield_thread *thread = this_thread();
+	const struct dyield_shared *sh;
+	struct dyield_counts *c;
+	struct dyield_vm *vm;
+	u32 phase, slot;
+	u64 *since;
+
+	if (!thread)
+		return 0;
+	c = counts_of(thread);
+	vm = vm_of(thread);
+	sh = shared_of(thread);
+	if (!c || !vm || !sh)
+		return 0;
+	if (vector >= DYIELD_VECTOR_SHOOTDOWN && vector <= DYIELD_VECTOR_WAKE)
+		c->audit_ipis++;
+	/* The APIC ID is the index, as Vm sets it. Other interrupts, such as a
+	 * timer's, may come in this thread's context: nobody awaits them. */
+	if (apic_id >= thread->vcpus || !in_set(wait_set(sh, thread), apic_id))
+		return 0;
+	phase = phase_of(sh);
+	c->ipis_awaited[phase]++;
+	if (in_set(vm->running, apic_id))
+		return 0;
+	c->ipis_to_waiting[phase]++;
+	slot = thread->slot - thread->vcpu + apic_id;
+	since = bpf_map_lookup_elem(&ipi_since, &slot);
+	if (!since || *since)
+		return 0;
+	__sync_lock_test_and_set(since, bpf_ktime_get_ns());
+	/* Switched in meanwhile: too late to be measured by the switch. */
+	if (in_set(vm->running, apic_id))
+		*since = 0;
 	return 0;
 }
 
@@ -219,19 +514,68 @@ int audit_exit(struct trace_event_raw_kvm_exit___dyield *ctx)
 	return 0;
 }
 
-/* Fires in the thread of the sender, for each receiver. */
-SEC("?tp/kvm/kvm_apic_accept_irq")
-int audit_ipi(struct trace_event_raw_kvm_apic_accept_irq___dyield *ctx)
+/* Who is who: at each KVM_RUN, which is rare, as the payload rarely leaves. */
+SEC("?fentry/kvm_arch_vcpu_ioctl_run")
+int BPF_PROG(audit_vcpu, struct kvm_vcpu___dyield *vcpu)
 {
 	struct dyield_thread *thread = this_thread();
+	u64 *known;
+	u32 slot;
+
+	if (!thread)
+		return 0;
+	slot = thread->slot;
+	known = bpf_map_lookup_elem(&kvm_vcpus, &slot);
+	if (known)
+		*known = (u64)(unsigned long)vcpu;
+	return 0;
+}
+
+/*
+ * KVM's flags of the awaited vCPUs against the scheduler's tracepoints: two
+ * accounts of who waits for a CPU.
+ */
+SEC("?fentry/kvm_vcpu_on_spin")
+int BPF_PROG(audit_spin, struct kvm_vcpu___dyield *me)
+{
+	struct dyield_thread *thread = this_thread();
+	const struct dyield_shared *sh;
+	const volatile u64 *set;
 	struct dyield_counts *c;
+	struct dyield_vm *vm;
 
 	if (!thread)
 		return 0;
 	c = counts_of(thread);
-	if (c && ctx->vec >= DYIELD_VECTOR_SHOOTDOWN &&
-	    ctx->vec <= DYIELD_VECTOR_WAKE)
-		c->audit_ipis++;
+	vm = vm_of(thread);
+	sh = shared_of(thread);
+	if (!c || !vm || !sh)
+		return 0;
+	set = wait_set(sh, thread);
+	for (u32 i = 0; i < DYIELD_MAX_VCPUS && i < thread->vcpus; i++) {
+		struct kvm_vcpu___dyield *vcpu;
+		bool preempted, ready;
+		u32 slot;
+		u64 *known;
+
+		if (!in_set(set, i))
+			continue;
+		slot = thread->slot - thread->vcpu + i;
+		known = bpf_map_lookup_elem(&kvm_vcpus, &slot);
+		if (!known || !*known)
+			continue;
+		vcpu = (void *)*known;
+		if (BPF_CORE_READ_INTO(&preempted, vcpu, preempted) ||
+		    BPF_CORE_READ_INTO(&ready, vcpu, ready)) {
+			c->lost++;
+			continue;
+		}
+		c->audit_awaited++;
+		if ((preempted || ready) && !in_set(vm->runnable, i))
+			c->audit_flags_only++;
+		if (!(preempted || ready) && in_set(vm->runnable, i))
+			c->audit_sched_only++;
+	}
 	return 0;
 }
 

@@ -2,12 +2,14 @@
 #include "bpf/probes_loader.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <array>
 #include <cstdarg>
+#include <cstring>
 #include <string>
 
 #include "base/error.h"
@@ -50,6 +52,20 @@ void check(const char* what, int error) {
   if (error != 0) fail(what, error);
 }
 
+struct BtfDeleter {
+  void operator()(btf* types) const { btf__free(types); }
+};
+using Btf = std::unique_ptr<btf, BtfDeleter>;
+
+// Whether the running KVM, a module or built in, has the tracepoint.
+bool kvm_has_tracepoint(const std::string& name) {
+  const Btf kernel(btf__load_vmlinux_btf());
+  const Btf module(kernel ? btf__load_module_btf("kvm", kernel.get()) : nullptr);
+  const btf* types = module ? module.get() : kernel.get();
+  return types != nullptr &&
+         btf__find_by_name_kind(types, ("btf_trace_" + name).c_str(), BTF_KIND_TYPEDEF) > 0;
+}
+
 }  // namespace
 
 // A map's memory, shared with the kernel.
@@ -74,24 +90,50 @@ Probes::Probes(const Config& config) : config_(config) {
   libbpf_set_print(on_libbpf_message);
   skeleton_.reset(probes_bpf::open());
   if (!skeleton_) fail("open", errno);
-  check("size", bpf_map__set_max_entries(skeleton_->maps.threads, config.slots));
-  check("size", bpf_map__set_max_entries(skeleton_->maps.counts, config.slots));
-  check("size", bpf_map__set_max_entries(skeleton_->maps.targets, config.slots * config.vcpus));
-  if (config.audit) {
-    check("select", bpf_program__set_autoload(skeleton_->progs.audit_exit, true));
-    check("select", bpf_program__set_autoload(skeleton_->progs.audit_ipi, true));
+  const std::uint32_t slots = config.vms * config.vcpus;
+  const auto& maps = skeleton_->maps;
+  const auto& programs = skeleton_->progs;
+  for (bpf_map* map : {maps.threads, maps.counts, maps.ipi_since, maps.kvm_vcpus}) {
+    check("size", bpf_map__set_max_entries(map, slots));
   }
+  check("size", bpf_map__set_max_entries(maps.targets, slots * config.vcpus));
+  for (bpf_map* map : {maps.vms, maps.shared}) {
+    check("size", bpf_map__set_max_entries(map, config.vms));
+  }
+  if (config.audit) {
+    for (bpf_program* program : {programs.audit_exit, programs.audit_vcpu, programs.audit_spin}) {
+      check("select", bpf_program__set_autoload(program, true));
+    }
+  }
+  has_reasons_ = kvm_has_tracepoint("kvm_directed_yield");
+  check("select", bpf_program__set_autoload(programs.yield_reason, has_reasons_));
   check("load", probes_bpf::load(skeleton_.get()));
   check("attach", probes_bpf::attach(skeleton_.get()));
-  counts_ = std::make_unique<View>(skeleton_->maps.counts, sizeof(dyield_counts), config.slots);
-  targets_ = std::make_unique<View>(skeleton_->maps.targets, sizeof(std::uint64_t),
-                                    config.slots * config.vcpus);
+  counts_ = std::make_unique<View>(maps.counts, sizeof(dyield_counts), slots);
+  targets_ = std::make_unique<View>(maps.targets, sizeof(std::uint64_t), slots * config.vcpus);
+  vms_ = std::make_unique<View>(maps.vms, sizeof(dyield_vm), config.vms);
 }
 
 Probes::~Probes() = default;
 
 void Probes::Deleter::operator()(probes_bpf* skeleton) const {
   probes_bpf::destroy(skeleton);
+}
+
+void Probes::adopt(std::uint32_t vm, dyield_shared& shared) {
+  static_assert(sizeof(dyield_shared) % 4096 == 0, "each VM's element is whole pages");
+  const int fd = bpf_map__fd(skeleton_->maps.shared);
+  const auto offset = static_cast<off_t>(std::size_t{vm} * sizeof shared);
+  {
+    const Mapping copy(sizeof shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, "BPF map shared",
+                       offset);
+    std::memcpy(copy.data(), &shared, sizeof shared);
+  }
+  // Over the anonymous pages of the guest's memory, whose mapping owns the range.
+  if (::mmap(&shared, sizeof shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset) ==
+      MAP_FAILED) {
+    fail("share a VM's memory with", errno);
+  }
 }
 
 void Probes::add_thread(pid_t tid, const dyield_thread& thread) {
@@ -102,12 +144,35 @@ void Probes::add_thread(pid_t tid, const dyield_thread& thread) {
 }
 
 std::span<const dyield_counts> Probes::counts() const {
-  return {reinterpret_cast<const dyield_counts*>(counts_->data()), config_.slots};
+  return {reinterpret_cast<const dyield_counts*>(counts_->data()),
+          std::size_t{config_.vms} * config_.vcpus};
 }
 
 std::span<const std::uint64_t> Probes::targets() const {
   return {reinterpret_cast<const std::uint64_t*>(targets_->data()),
-          std::size_t{config_.slots} * config_.vcpus};
+          std::size_t{config_.vms} * config_.vcpus * config_.vcpus};
+}
+
+std::span<const dyield_vm> Probes::vms() const {
+  return {reinterpret_cast<const dyield_vm*>(vms_->data()), config_.vms};
+}
+
+std::uint64_t Probes::lost() const {
+  std::uint64_t lost = 0;
+  for (const dyield_counts& c : counts()) lost += c.lost;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton_->obj) {
+    if (bpf_program__fd(program) < 0) continue;
+    bpf_prog_info info{};
+    std::uint32_t size = sizeof info;
+    check("question", bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size));
+    if (info.recursion_misses > 0) {
+      spdlog::debug("BPF program {} missed {} events", bpf_program__name(program),
+                    std::uint64_t{info.recursion_misses});
+    }
+    lost += info.recursion_misses;
+  }
+  return lost;
 }
 
 }  // namespace dyield

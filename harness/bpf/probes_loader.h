@@ -18,15 +18,20 @@ namespace dyield {
 class Probes {
  public:
   struct Config {
-    std::uint32_t slots = 1;  // vCPU threads of all VMs together
+    std::uint32_t vms = 1;
     std::uint32_t vcpus = 1;  // of each VM
-    bool audit = false;       // the tracepoints, too
+    bool audit = false;       // the second sources, too
   };
   // Throws Error (kEnvironment) with what the kernel or libbpf said last.
   explicit Probes(const Config& config);
   ~Probes();
   Probes(const Probes&) = delete;
   Probes& operator=(const Probes&) = delete;
+
+  // Puts the VM's shared structure into memory that the BPF programs read with plain loads: the
+  // pages at `shared` are replaced by those of a map, with the same contents, for as long as the
+  // caller keeps them mapped. To be called before the VM's vCPUs enter the guest.
+  void adopt(std::uint32_t vm, dyield_shared& shared);
 
   // To be called before the thread enters the guest.
   void add_thread(pid_t tid, const dyield_thread& thread);
@@ -35,6 +40,13 @@ class Probes {
   [[nodiscard]] std::span<const dyield_counts> counts() const;
   // Yields made while measuring, [slot * vcpus + index of the target].
   [[nodiscard]] std::span<const std::uint64_t> targets() const;
+  // By VM.
+  [[nodiscard]] std::span<const dyield_vm> vms() const;
+  // Whether the kernel says why it tried a vCPU (the series' tracepoint, found by BTF).
+  [[nodiscard]] bool has_reasons() const { return has_reasons_; }
+  // Events that a program missed, because one of its own was under way on that CPU, and
+  // those whose data could not be read.
+  [[nodiscard]] std::uint64_t lost() const;
 
  private:
   struct Deleter {
@@ -42,8 +54,9 @@ class Probes {
   };
   std::unique_ptr<probes_bpf, Deleter> skeleton_;
   Config config_;
+  bool has_reasons_ = false;
   class View;
-  std::unique_ptr<View> counts_, targets_;
+  std::unique_ptr<View> counts_, targets_, vms_;
 };
 
 }  // namespace dyield

@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <latch>
 #include <memory>
@@ -86,7 +88,8 @@ class Runner {
                      config.fault, config.think, config.unit}));
     }
     if (config.probes) {
-      probes_.emplace(Probes::Config{config.vms * config.vcpus, config.vcpus, config.audit});
+      probes_.emplace(Probes::Config{config.vms, config.vcpus, config.audit});
+      for (std::uint32_t i = 0; i < config.vms; i++) probes_->adopt(i, vms_[i]->shared());
     }
   }
 
@@ -196,7 +199,7 @@ class Runner {
     for (std::uint32_t slot = 0; probes_ && slot < count; slot++) {
       const std::uint32_t vm = slot / config_.vcpus;
       dyield_thread thread{};
-      thread.shared = reinterpret_cast<std::uint64_t>(&vms_[vm]->shared());
+      thread.vm = vm;
       thread.vcpu = slot % config_.vcpus;
       thread.slot = slot;
       thread.vcpus = config_.vcpus;
@@ -245,6 +248,8 @@ class Runner {
 
   void collect();
   void collect_probes();
+  void collect_reasons();
+  void collect_delays();
   void collect_audit();
 
   const RunConfig& config_;
@@ -276,20 +281,35 @@ void Runner::collect() {
 }
 
 void Runner::collect_probes() {
-  std::uint64_t lost = 0;
+  auto& counts = run_.counts;
   for (const dyield_counts& c : probes_->counts()) {
-    run_.counts["pause_exits"] += c.pause_exits[DYIELD_PHASE_MEASURE];
-    run_.counts["yields_tried"] += c.yields_tried[DYIELD_PHASE_MEASURE];
-    run_.counts["yields_made"] += c.yields_made[DYIELD_PHASE_MEASURE];
-    run_.counts["yields_while_waiting"] += c.yields_while_waiting[DYIELD_PHASE_MEASURE];
-    run_.counts["yields_to_awaited"] += c.yields_to_awaited[DYIELD_PHASE_MEASURE];
-    lost += c.lost;
+    const auto add = [&](const char* name, const dyield_u64(&by_phase)[DYIELD_PHASES]) {
+      counts[name] += by_phase[DYIELD_PHASE_MEASURE];
+    };
+    add("pause_exits", c.pause_exits);
+    add("pause_exits_waiting", c.pause_exits_waiting);
+    add("pause_exits_starved", c.pause_exits_starved);
+    add("starved_to_awaited", c.starved_to_awaited);
+    add("yields_tried", c.yields_tried);
+    add("yields_made", c.yields_made);
+    add("yields_while_waiting", c.yields_while_waiting);
+    add("yields_to_awaited", c.yields_to_awaited);
+    add("yields_needless", c.yields_needless);
+    add("ipis_awaited", c.ipis_awaited);
+    add("ipis_to_waiting", c.ipis_to_waiting);
   }
-  if (lost > 0) {
-    run_.notes.push_back(
-        fmt::format("{} events could not read the guest's memory and are counted "
-                    "as outside the measurement",
-                    lost));
+  counts["pause_exits_wasted"] = counts["pause_exits_starved"] - counts["starved_to_awaited"];
+  counts["pause_exits_nothing_to_gain"] =
+      counts["pause_exits_waiting"] - counts["pause_exits_starved"];
+  collect_reasons();
+  collect_delays();
+
+  const std::uint64_t lost = probes_->lost();
+  run_.detail["probe_events_lost"] = lost;
+  if (lost > 0 && run_.status == RunStatus::kComplete) {
+    // What is missing is not missing at random, so the run is not to be compared.
+    run_.status = RunStatus::kPartial;
+    run_.reason = fmt::format("the probes lost {} events, so their counts are too low", lost);
   }
   // Rows are spinners, columns targets; all VMs' vCPUs in order.
   Json targets = Json::array();
@@ -301,13 +321,90 @@ void Runner::collect_probes() {
   if (config_.audit) collect_audit();
 }
 
+// Yields by the reason that KVM gives for them. A kernel that gives none has no tiers: that is
+// absent, not zero.
+void Runner::collect_reasons() {
+  if (!probes_->has_reasons()) {
+    run_.detail["yields_by_reason"] = nullptr;
+    return;
+  }
+  constexpr std::array kNames = {
+#define X(id, name) #name,
+      DYIELD_REASONS(X)
+#undef X
+          "unknown"};
+  Json reasons = Json::object();
+  for (std::size_t i = 0; i < kNames.size(); i++) {
+    const std::string name = kNames[i];
+    const auto sum = [&](dyield_u64 dyield_reason::*field) {
+      std::uint64_t all = 0;
+      for (const dyield_counts& c : probes_->counts()) all += c.reason[i].*field;
+      return all;
+    };
+    if (i == DYIELD_REASON_NONE || i == DYIELD_REASON_HOLD) {
+      reasons[name] = {{"pause_exits", sum(&dyield_reason::tried)},
+                       {"waiting", sum(&dyield_reason::nobody_waiting)},
+                       {"starved", sum(&dyield_reason::nobody_starved)}};
+      continue;
+    }
+    reasons[name] = {{"tried", sum(&dyield_reason::tried)},
+                     {"made", sum(&dyield_reason::made)},
+                     {"failed_target_running_or_asleep", sum(&dyield_reason::failed_state)},
+                     {"failed_alone_on_both_cpus", sum(&dyield_reason::failed_alone)},
+                     {"while_waiting", sum(&dyield_reason::while_waiting)},
+                     {"to_awaited", sum(&dyield_reason::to_awaited)},
+                     {"starved_to_awaited", sum(&dyield_reason::starved_to_awaited)}};
+    if (i == DYIELD_REASON_UNKNOWN) continue;
+    for (const char* field : {"while_waiting", "to_awaited", "starved_to_awaited"}) {
+      run_.counts[fmt::format("{}_{}", name, field)] = reasons[name][field].get<std::uint64_t>();
+    }
+  }
+  run_.detail["yields_by_reason"] = std::move(reasons);
+}
+
+// Histograms: counts[i] is of the delays in [edges[i], edges[i + 1]).
+void Runner::collect_delays() {
+  const auto collect = [&](const std::string& name, const char* meaning,
+                           dyield_histogram dyield_vm::*field) {
+    Json per_vm = Json::array();
+    std::array<std::uint64_t, DYIELD_BUCKETS> all{};
+    std::size_t used = 0;
+    for (const dyield_vm& vm : probes_->vms()) {
+      const dyield_histogram& histogram = vm.*field;
+      run_.counts[name + "_ns"] += histogram.sum;
+      for (std::size_t i = 0; i < all.size(); i++) {
+        all[i] += histogram.bucket[i];
+        if (histogram.bucket[i] > 0) used = std::max(used, i + 1);
+      }
+    }
+    for (const dyield_vm& vm : probes_->vms()) {
+      const auto& bucket = (vm.*field).bucket;
+      per_vm.push_back(std::vector<std::uint64_t>(bucket, bucket + used));
+    }
+    run_.counts[name + "s"] = std::accumulate(all.begin(), all.end(), std::uint64_t{0});
+    std::vector<std::uint64_t> edges{0};
+    for (std::size_t i = 1; i <= used; i++) edges.push_back(std::uint64_t{1} << i);
+    run_.detail["histograms"][name] = {
+        {"meaning", meaning}, {"unit", "ns"}, {"edges", edges}, {"counts", std::move(per_vm)}};
+  };
+  collect("receiver_delay",
+          "from an awaited IPI to a vCPU without a CPU until it has one; a row a VM",
+          &dyield_vm::ipi_to_running);
+  collect("run_queue_delay", "from preemption or wake-up of a vCPU until it has a CPU; a row a VM",
+          &dyield_vm::runnable_to_running);
+}
+
 void Runner::collect_audit() {
-  std::uint64_t spins = 0, exits = 0, pause_exits = 0, ipis = 0;
+  std::uint64_t spins = 0, exits = 0, pause_exits = 0, ipis = 0, awaited = 0, flags_only = 0;
+  std::uint64_t sched_only = 0;
   for (const dyield_counts& c : probes_->counts()) {
     spins += std::accumulate(std::begin(c.pause_exits), std::end(c.pause_exits), std::uint64_t{0});
     exits += c.audit_exits;
     pause_exits += c.audit_pause_exits;
     ipis += c.audit_ipis;
+    awaited += c.audit_awaited;
+    flags_only += c.audit_flags_only;
+    sched_only += c.audit_sched_only;
   }
   Json kvm = Json::object();
   for (const auto& vm : vms_) {
@@ -326,7 +423,10 @@ void Runner::collect_audit() {
        {{"on_spin_calls", spins},
         {"kvm_exit", exits},
         {"kvm_exit_pause", pause_exits},
-        {"kvm_apic_accept_irq", ipis}}},
+        {"kvm_apic_accept_irq", ipis},
+        {"awaited_vcpus", awaited},
+        {"waiting_for_cpu_by_kvm_flags_only", flags_only},
+        {"waiting_for_cpu_by_scheduler_only", sched_only}}},
       {"guest", {{"ipis_sent", run_.detail["whole_run"]["ipis_sent"]}}},
   };
 }
