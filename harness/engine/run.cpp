@@ -23,7 +23,11 @@
 #include "bpf/probes_loader.h"
 #include "engine/event_loop.h"
 #include "engine/guest_counts.h"
+#include "engine/limits.h"
+#include "engine/own_memory.h"
+#include "engine/stuck.h"
 #include "kvm/workload.h"
+#include "perf/counters.h"
 
 namespace dyield {
 namespace {
@@ -32,6 +36,14 @@ using std::chrono::nanoseconds;
 
 // Makes KVM_RUN return; its handler does nothing.
 constexpr int kKickSignal = SIGUSR1;
+
+// Descriptors of a VM apart from its vCPUs: itself and its doorbells. And of a
+// run: BPF, the loop, files; generous, for they are few.
+constexpr std::uint64_t kFilesPerVm = 4, kOtherFiles = 128;
+// A vCPU thread only runs KVM_RUN; at its worst it words one error.
+constexpr std::size_t kStackSize = 128 * 1024;
+// A sentence names no more stuck vCPUs than these.
+constexpr std::size_t kMostStuck = 8;
 
 std::uint32_t load(const std::uint32_t& field) {
   return std::atomic_ref(const_cast<std::uint32_t&>(field)).load();
@@ -74,12 +86,32 @@ class Runner {
                               "(ulimit -n).",
                               errno_text(errno)));
     }
+    // From here on: an interrupt during the start ends the run in order, too.
+    loop_.on_signals({SIGINT, SIGTERM}, [this](int signal) {
+      // Even behind the measurement: what the guests have not acknowledged cannot be checked.
+      end(RunStatus::kPartial,
+          fmt::format("interrupted by {} {}", signal == SIGINT ? "SIGINT" : "SIGTERM", moment()));
+    });
+    if (config.vcpus > system.max_vcpus()) {
+      throw Error(
+          ExitCode::kSkipped,
+          fmt::format("This KVM runs at most {} vCPUs a VM (KVM_CAP_MAX_VCPUS), not {}; ask "
+                      "for fewer.",
+                      system.max_vcpus(), config.vcpus));
+    }
+    const std::uint64_t slots = std::uint64_t{config.vms} * config.vcpus;
+    const std::uint64_t files = slots + config.vms * kFilesPerVm + kOtherFiles;
+    spare_files_ = provide_open_files(files) - files;
+    if (config.probes) {
+      probes_.emplace(Probes::Config{config.vms, config.vcpus, config.audit});
+    }
     struct sigaction action {};
     action.sa_handler = [](int) {};
     sigaction(kKickSignal, &action, nullptr);
 
     require_way(system, workload_info(config.workload));
     const dyield_workload beside = workload_info(config.workload).beside;
+    created_ = EventLoop::Clock::now();
     for (std::uint32_t i = 0; i < config.vms; i++) {
       // VMs of one run differ in their seeds, runs of one seed do not.
       vms_.push_back(std::make_unique<Vm>(
@@ -87,20 +119,14 @@ class Runner {
           Vm::Config{config.vcpus, config.seed * 1000003 + i, i % 2 == 0 ? config.workload : beside,
                      config.fault, config.think, config.unit}));
     }
-    if (config.probes) {
-      probes_.emplace(Probes::Config{config.vms, config.vcpus, config.audit});
-      for (std::uint32_t i = 0; i < config.vms; i++) probes_->adopt(i, vms_[i]->shared());
+    for (std::uint32_t i = 0; probes_ && i < config.vms; i++) {
+      probes_->adopt(i, vms_[i]->shared());
     }
   }
 
   ~Runner() { stop_threads(); }
 
   Run run() {
-    loop_.on_signals({SIGINT, SIGTERM}, [this](int signal) {
-      // Even behind the measurement: what the guests have not acknowledged cannot be checked.
-      end(RunStatus::kPartial,
-          fmt::format("interrupted by {}", signal == SIGINT ? "SIGINT" : "SIGTERM"));
-    });
     loop_.on_event(stopped_event_, [this] {
       const std::lock_guard lock(mutex_);
       end(RunStatus::kFailed, thread_failure_);
@@ -118,10 +144,21 @@ class Runner {
       });
     }
     loop_.after(config_.warmup + config_.duration + config_.limit,
-                [this] { end(RunStatus::kFailed, describe_hang()); });
+                [this] { end(RunStatus::kFailed, kHang); });
+    // What is stuck at the limit has made no progress for the second half of it.
+    loop_.after(config_.warmup + config_.duration + config_.limit / 2, [this] {
+      for (const auto& vm : vms_) {
+        for (std::uint32_t i = 0; i < config_.vcpus; i++) {
+          progress_.push_back(vm->shared().vcpu[i].progress);
+        }
+      }
+    });
     start_threads();
     loop_.run();
+    collect_memory();
     stop_threads();
+    // Only now: registers can be read of a vCPU that is out of KVM_RUN.
+    if (run_.reason == kHang) run_.reason = describe_hang();
     collect();
     return std::move(run_);
   }
@@ -129,6 +166,7 @@ class Runner {
  private:
   // The start gun: every vCPU is up, its APIC enabled, and halted.
   void start() {
+    startup_ = EventLoop::Clock::now() - created_;
     set_phase(config_.warmup.count() > 0 ? DYIELD_PHASE_WARMUP : DYIELD_PHASE_MEASURE);
     started_ = EventLoop::Clock::now();
     for (auto& vm : vms_) {
@@ -137,7 +175,9 @@ class Runner {
     loop_.after(config_.warmup, [this] {
       set_phase(DYIELD_PHASE_MEASURE);
       started_ = EventLoop::Clock::now();
+      if (perf_) perf_->start();
       loop_.after(config_.duration, [this] {
+        if (perf_) perf_->stop();
         set_phase(DYIELD_PHASE_STOP);
         measured_ = EventLoop::Clock::now() - started_;
       });
@@ -152,10 +192,36 @@ class Runner {
     if (status == RunStatus::kPartial && !measured_ &&
         load(vms_.front()->shared().phase) == DYIELD_PHASE_MEASURE) {
       measured_ = EventLoop::Clock::now() - started_;
+      if (perf_) perf_->stop();
+      set_phase(DYIELD_PHASE_STOP);
     }
     run_.status = status;
     run_.reason = status == RunStatus::kComplete ? "" : reason;
     loop_.stop();
+  }
+
+  // When something came in between, for a person.
+  std::string moment() const {
+    switch (load(vms_.empty() ? kBoot : vms_.front()->shared().phase)) {
+      case DYIELD_PHASE_BOOT:
+        return "before the start gun";
+      case DYIELD_PHASE_WARMUP:
+        return "during the warm-up";
+      case DYIELD_PHASE_MEASURE:
+        return "during the measurement";
+      default:
+        return "after the measurement, before the guests had stopped";
+    }
+  }
+
+  void collect_memory() {
+    run_.detail["startup_ns"] = startup_ ? Json(startup_->count()) : Json();
+    auto own = process_resident_bytes();
+    for (const auto& vm : vms_) {
+      const auto guest = resident_bytes(vm->memory());
+      own = own && guest ? std::optional(*own - *guest) : std::nullopt;
+    }
+    run_.detail["own_memory_bytes"] = own ? Json(*own) : Json();
   }
 
   std::string describe_hang() const {
@@ -163,39 +229,44 @@ class Runner {
         fmt::format("the guests did not {} within {} ms",
                     ready_ < vms_.size() ? "come up" : "stop after the measurement",
                     std::chrono::duration_cast<std::chrono::milliseconds>(config_.limit).count());
+    std::vector<VcpuState> states;
     for (std::uint32_t v = 0; v < vms_.size(); v++) {
-      const dyield_shared& sh = vms_[v]->shared();
-      for (std::uint32_t i = 0; i < config_.vcpus; i++) {
-        const dyield_vcpu& vcpu = sh.vcpu[i];
-        if (vcpu.done != 0) continue;
-        text +=
-            fmt::format("; VM {} vCPU {}: {}, progress {}, waits for {:#x} {:#x} {:#x} {:#x}", v, i,
-                        vcpu.up != 0 ? "running" : "not up", vcpu.progress, vcpu.waiting_for[0],
-                        vcpu.waiting_for[1], vcpu.waiting_for[2], vcpu.waiting_for[3]);
-      }
+      const auto before = progress_.empty()
+                              ? std::span<const std::uint64_t>{}
+                              : std::span(progress_).subspan(v * config_.vcpus, config_.vcpus);
+      std::ranges::move(read_states(v, vms_[v]->shared(), config_.vcpus, before),
+                        std::back_inserter(states));
     }
+    text += describe_stuck(std::move(states), kMostStuck, [this](const VcpuState& state) {
+      return vms_[state.vm]->vcpus()[state.vcpu].describe_registers();
+    });
     return text;
   }
 
   void start_threads() {
     const std::size_t count = vms_.size() * config_.vcpus;
-    std::latch registered(static_cast<std::ptrdiff_t>(count));
+    registered_ = std::make_unique<std::latch>(static_cast<std::ptrdiff_t>(count));
     go_ = std::make_unique<std::latch>(1);
     tids_.resize(count);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, kStackSize);
+    pthread_setattr_default_np(&attributes);
+    pthread_attr_destroy(&attributes);
     for (std::uint32_t v = 0; v < vms_.size(); v++) {
       for (std::uint32_t i = 0; i < config_.vcpus; i++) {
-        threads_.emplace_back([this, v, i, &registered] {
+        threads_.emplace_back([this, v, i] {
           const std::size_t slot = std::size_t{v} * config_.vcpus + i;
           tids_[slot] = ::gettid();
           pthread_setname_np(pthread_self(), fmt::format("vm{}/vcpu{}", v, i).c_str());
           place(slot);
-          registered.count_down();
+          registered_->count_down();
           go_->wait();
           vcpu_main(v, i);
         });
       }
     }
-    registered.wait();
+    registered_->wait();
     for (std::uint32_t slot = 0; probes_ && slot < count; slot++) {
       const std::uint32_t vm = slot / config_.vcpus;
       dyield_thread thread{};
@@ -205,7 +276,13 @@ class Runner {
       thread.vcpus = config_.vcpus;
       probes_->add_thread(tids_[slot], thread);
     }
-    go_->count_down();
+    if (config_.probes) perf_.emplace(thread_events(), tids_, spare_files_);
+    release_threads();
+  }
+
+  // Also when the start failed half-way: no thread is left behind the gate.
+  void release_threads() {
+    if (go_ && !go_->try_wait()) go_->count_down();
   }
 
   // Affinity is best effort here: the CPUs were checked when they were chosen.
@@ -228,7 +305,8 @@ class Runner {
       if (result == 0 && vcpu.exit().exit_reason == KVM_EXIT_INTR) continue;
       const std::lock_guard lock(mutex_);
       if (thread_failure_.empty()) {
-        thread_failure_ = fmt::format("in VM {}, {}", vm, vcpu.describe_exit(result));
+        thread_failure_ = fmt::format("in VM {}, {}, progress {}", vm, vcpu.describe_exit(result),
+                                      vms_[vm]->shared().vcpu[index].progress);
         const std::uint64_t one = 1;
         [[maybe_unused]] const auto written = ::write(stopped_event_.get(), &one, sizeof one);
       }
@@ -238,6 +316,7 @@ class Runner {
 
   void stop_threads() {
     stopping_ = true;
+    release_threads();
     for (auto& vm : vms_) {
       for (Vcpu& vcpu : vm->vcpus()) vcpu.kick();
     }
@@ -250,16 +329,23 @@ class Runner {
   void collect_probes();
   void collect_reasons();
   void collect_delays();
+  void collect_perf();
   void collect_audit();
 
   const RunConfig& config_;
   Fd stopped_event_;  // a vCPU thread ended by itself; why is in thread_failure_
   std::vector<std::unique_ptr<Vm>> vms_;
   std::optional<Probes> probes_;
+  std::optional<PerfCounters> perf_;
+  std::uint64_t spare_files_ = 0;
   EventLoop loop_;
 
   std::size_t ready_ = 0, done_ = 0;
-  EventLoop::Clock::time_point started_{};
+  static constexpr const char* kHang = "hang";  // worded when the threads are stopped
+  static constexpr std::uint32_t kBoot = DYIELD_PHASE_BOOT;
+  EventLoop::Clock::time_point created_{}, started_{};
+  std::optional<nanoseconds> startup_;
+  std::vector<std::uint64_t> progress_;  // of all vCPUs, some time before the limit
   std::optional<nanoseconds> measured_;
   Run run_;
 
@@ -267,6 +353,7 @@ class Runner {
   std::string thread_failure_;
   std::atomic<bool> stopping_ = false;
   std::vector<pid_t> tids_;
+  std::unique_ptr<std::latch> registered_;  // every vCPU thread has stated its ID
   std::unique_ptr<std::latch> go_;
   std::vector<std::thread> threads_;
 };
@@ -277,7 +364,21 @@ void Runner::collect() {
 
   collect_guests(run_, vms_, config_);
   if (probes_) collect_probes();
+  if (perf_) collect_perf();
   if (run_.status == RunStatus::kFailed) run_.counts.clear();
+}
+
+void Runner::collect_perf() {
+  Json perf = Json::object();
+  for (const PerfCount& c : perf_->read()) {
+    Json& entry = perf[std::string(c.name)];
+    if (c.value) {
+      entry = {{"value", *c.value}, {"unit", c.unit}, {"share_counted", c.share_counted}};
+    } else {
+      entry = {{"absent", c.absent}};
+    }
+  }
+  run_.detail["perf"] = std::move(perf);
 }
 
 void Runner::collect_probes() {

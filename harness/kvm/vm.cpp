@@ -132,6 +132,8 @@ KvmSystem::KvmSystem() : fd_(::open("/dev/kvm", O_RDWR | O_CLOEXEC)) {
   }
   run_size_ =
       static_cast<std::size_t>(kvm_ioctl(fd_, KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"));
+  max_vcpus_ = static_cast<std::uint32_t>(
+      kvm_ioctl(fd_, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS, "KVM_CHECK_EXTENSION"));
   kvm_ioctl(fd_, kGetSupportedCpuid, argument(&cpuid_), "KVM_GET_SUPPORTED_CPUID");
 }
 
@@ -183,16 +185,20 @@ std::string Vcpu::describe_exit(int run_result) const {
           fmt::format(", hardware reason {:#x}", exit().fail_entry.hardware_entry_failure_reason);
     }
   }
+  return text + describe_registers();
+}
+
+std::string Vcpu::describe_registers() const {
   kvm_regs regs;
   kvm_sregs sregs;
   if (try_kvm_ioctl(fd_, KVM_GET_REGS, argument(&regs)) == 0 &&
       try_kvm_ioctl(fd_, KVM_GET_SREGS, argument(&sregs)) == 0) {
-    text += fmt::format(
+    return fmt::format(
         " (RIP {:#x} RSP {:#x} RFLAGS {:#x} RAX {:#x} RDI {:#x} CS {:#x} CR2 {:#x} CR3 {:#x})",
         regs.rip, regs.rsp, regs.rflags, regs.rax, regs.rdi, sregs.cs.selector, sregs.cr2,
         sregs.cr3);
   }
-  return text;
+  return "";
 }
 
 std::uint32_t Vcpu::tsc_khz() const {

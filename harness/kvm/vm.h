@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,12 +40,15 @@ class KvmSystem {
   [[nodiscard]] const Fd& fd() const { return fd_; }
   // Bytes of a vCPU's shared kvm_run area.
   [[nodiscard]] std::size_t run_size() const { return run_size_; }
+  // vCPUs that a VM may have (KVM_CAP_MAX_VCPUS).
+  [[nodiscard]] std::uint32_t max_vcpus() const { return max_vcpus_; }
   // What KVM can offer a guest, all of it.
   [[nodiscard]] const Cpuid& cpuid() const { return cpuid_; }
 
  private:
   Fd fd_;
   std::size_t run_size_ = 0;
+  std::uint32_t max_vcpus_ = 0;
   Cpuid cpuid_{};
 };
 
@@ -64,6 +68,8 @@ class Vcpu {
   [[nodiscard]] std::string describe_exit(int run_result) const;
   // What one second of the guest's TSC counts, in thousands; 0 if KVM cannot say.
   [[nodiscard]] std::uint32_t tsc_khz() const;
+  // The registers in parentheses, behind a space; empty while the vCPU runs.
+  [[nodiscard]] std::string describe_registers() const;
   // KVM's own statistics by name (Documentation/virt/kvm/api.rst,
   // KVM_GET_STATS_FD); empty on a kernel without them.
   [[nodiscard]] std::map<std::string, std::uint64_t> stats() const;
@@ -89,6 +95,10 @@ class Vm {
   Vm(const KvmSystem& system, const Payload& payload, const Config& config);
 
   [[nodiscard]] dyield_shared& shared() const;
+  // All of guest memory, from GPA 0.
+  [[nodiscard]] std::span<const std::byte> memory() const {
+    return {memory_.data(), memory_.size()};
+  }
   [[nodiscard]] std::vector<Vcpu>& vcpus() { return vcpus_; }
   // An eventfd that the guest signals by writing to the I/O port. Owned by the
   // VM.

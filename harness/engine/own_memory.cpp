@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "engine/own_memory.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace dyield {
+
+std::optional<std::uint64_t> resident_bytes(std::span<const std::byte> memory) {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> pages((memory.size() + page - 1) / page);
+  if (::mincore(const_cast<std::byte*>(memory.data()), memory.size(), pages.data()) != 0) {
+    return std::nullopt;
+  }
+  const auto resident = std::ranges::count_if(pages, [](unsigned char p) { return (p & 1) != 0; });
+  return static_cast<std::uint64_t>(resident) * page;
+}
+
+std::optional<std::uint64_t> process_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmRSS:")) return std::stoull(line.substr(6)) * 1024;  // "VmRSS:  123 kB"
+  }
+  return std::nullopt;
+}
+
+}  // namespace dyield
