@@ -12,6 +12,7 @@
 #include <functional>
 
 #include "base/error.h"
+#include "cli/config_file.h"
 #include "cli/run_command.h"
 #include "compare/compare_command.h"
 #include "engine/environment.h"
@@ -51,6 +52,11 @@ int run(int argc, char** argv) {
       "  dyield list\n"
       "  dyield run unicast --vcpus 4 --cpus 2 -o run.json\n"
       "  dyield compare results/mainline results/patched");
+  app.fallthrough();
+  app.set_config("--config", "", "Read options from this TOML file: a table [run] for dyield run")
+      ->type_name("FILE");
+  app.config_formatter(std::make_shared<dyield::TomlConfig>());
+  app.allow_config_extras(CLI::config_extras_mode::error);
   bool verbose = false, quiet = false;
   app.add_flag("-v,--verbose", verbose, "Say more on stderr");
   app.add_flag("-q,--quiet", quiet, "Say only warnings and errors");

@@ -3,18 +3,30 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
+#include <sstream>
 
+#include "cli/kernel_log.h"
+#include "cli/session.h"
 #include "engine/environment.h"
 #include "engine/run.h"
 #include "kvm/workload.h"
+#include "result/atomic_file.h"
+#include "result/json_reader.h"
 #include "result/result.h"
+#include "result/run_directory.h"
 
 namespace dyield {
 namespace {
@@ -29,9 +41,24 @@ struct Options {
   double duration = 1, warmup = 0.2, limit = 30;
   std::uint32_t think = 256, unit = 64;
   std::string fault = "none";
-  std::string label, output, payload;
+  std::string label, output, payload, series_hash, base;
+  std::string until_ci, ci_metric = "shootdowns", order = "abba";
+  std::uint64_t max_seeds = 100;
+  std::vector<std::string> sides;
+  std::string resume;
+  bool aa = false;
   bool no_probes = false, audit = false, json = false, dry_run = false;
 };
+
+// What --resume takes from its own command line and not from the plan.
+constexpr std::array kNotInPlan = {"help", "resume", "output", "json", "dry-run"};
+
+void add_options(CLI::App& sub, Options& options);
+
+std::string command_line_name(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
 
 // The first `wanted` CPUs this process may use; all of them for 0.
 std::vector<int> choose_cpus(std::uint32_t wanted) {
@@ -137,7 +164,137 @@ void print_table(const Result& result) {
   }
 }
 
-ExitCode run(const Options& options, const std::vector<std::string>& command) {
+// Every option by its name with the value it has, given or default. Read back by
+// command_of().
+Json arguments_of(const CLI::App& sub) {
+  Json arguments = Json::object();
+  for (const CLI::Option* option : sub.get_options()) {
+    const std::string name = option->get_single_name();
+    if (std::ranges::find(kNotInPlan, name) != kNotInPlan.end()) continue;
+    if (option->get_expected_max() == 0) {
+      arguments[name] = option->count() > 0;
+    } else if (option->get_expected_max() > 1) {
+      arguments[name] = option->results();
+    } else if (option->count() > 0) {
+      arguments[name] = option->results().back();
+    } else if (!option->get_default_str().empty()) {
+      arguments[name] = option->get_default_str();
+    }
+  }
+  return arguments;
+}
+
+// The words behind `dyield run` that give these arguments.
+std::vector<std::string> command_of(const Json& arguments) {
+  std::vector<std::string> words = {arguments.at("workload").get<std::string>()};
+  for (const auto& [name, value] : arguments.items()) {
+    if (name == "workload" || value == false) continue;
+    if (value.is_boolean()) {
+      words.push_back("--" + name);
+    } else if (value.is_array()) {
+      for (const Json& element : value)
+        words.push_back("--" + name + "=" + element.get<std::string>());
+    } else {
+      words.push_back("--" + name + "=" + value.get<std::string>());
+    }
+  }
+  return words;
+}
+
+// For a POSIX shell, quoted only where it needs to be.
+std::string quoted(const std::string& word) {
+  const bool plain = !word.empty() && std::ranges::all_of(word, [](unsigned char c) {
+    return std::isalnum(c) != 0 ||
+           std::string_view("-_./=:,%+@").find(static_cast<char>(c)) != std::string_view::npos;
+  });
+  if (plain) return word;
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
+std::string reproduce_script(const Json& arguments, const Result& header) {
+  std::string text = fmt::format(
+      "#!/bin/sh\n"
+      "# Repeats these runs into the folder given as $1. Made by dyield {} on kernel\n# {}",
+      DYIELD_VERSION, header.environment.value("uname", ""));
+  if (!header.base.empty()) text += "\n# base " + header.base;
+  if (!header.series.empty()) text += ", series " + header.series;
+  if (header.emulated()) text += "\n# in the lab (" + header.machine() + "): scripts/lab";
+  text += "\nexec dyield run -o \"${1:?name a folder for the results}\"";
+  for (const std::string& word : command_of(arguments)) text += " \\\n  " + quoted(word);
+  return text + "\n";
+}
+
+// Throws Error (kUsage) if the folder has no plan.
+Json read_plan(const fs::path& folder) {
+  const fs::path path = folder / kPlanFile;
+  std::ifstream stream(path);
+  if (!stream) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("There is no plan in \"{}\" ({} is missing); name the folder that an "
+                            "earlier `dyield run -o` made.",
+                            folder.string(), path.string()));
+  }
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  const std::string file = path.string();
+  const Json document = parse_json(text, file);
+  const JsonReader plan(document, file);
+  if (plan.at("schema").text() != kPlanSchema) plan.at("schema").fail(kPlanSchema);
+  const JsonReader arguments = plan.at("arguments");
+  static_cast<void>(arguments.at("workload").text());
+  return arguments.object();
+}
+
+void begin_folder(const fs::path& folder, const Json& arguments,
+                  const std::vector<std::string>& command, const Result& header) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    throw Error(ExitCode::kUsage, fmt::format("Cannot make the folder \"{}\": {}; name another.",
+                                              folder.string(), error.message()));
+  }
+  for (const std::string_view name : {kPlanFile, kHeaderFile}) {
+    if (fs::exists(folder / name, error)) {
+      throw Error(ExitCode::kUsage,
+                  fmt::format("There is a result in \"{}\" already; go on with it (dyield run "
+                              "--resume {}), or name another folder.",
+                              folder.string(), folder.string()));
+    }
+  }
+  const fs::path script = folder / "reproduce.sh";
+  write_file_atomically(script, reproduce_script(arguments, header));
+  fs::permissions(script, fs::perms::owner_exec | fs::perms::group_exec | fs::perms::others_exec,
+                  fs::perm_options::add, error);
+  // Last: with it there is something to resume.
+  const Json plan = {{"schema", kPlanSchema}, {"command", command}, {"arguments", arguments}};
+  write_file_atomically(folder / kPlanFile, plan.dump(2) + "\n");
+}
+
+// Everything that is logged, in full and without times or colour.
+void log_to(const fs::path& file) {
+  auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string());
+  sink->set_pattern("%l: %v");
+  sink->set_level(spdlog::level::debug);
+  for (const auto& other : spdlog::default_logger()->sinks()) other->set_level(spdlog::get_level());
+  spdlog::default_logger()->sinks().push_back(std::move(sink));
+  spdlog::default_logger()->flush_on(spdlog::level::debug);
+}
+
+void set_up(const SideSpec& side) {
+  if (side.setup.empty()) return;
+  spdlog::debug("side {}: {}", side.name, side.setup);
+  // What the command says is no result.
+  const int status = std::system(("exec 1>&2\n" + side.setup).c_str());
+  if (status == 0) return;
+  throw Error(
+      ExitCode::kEnvironment,
+      fmt::format("The setup of side {} failed ({} {}): {}; see what it says above.", side.name,
+                  WIFSIGNALED(status) ? "signal" : "exit status",
+                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), side.setup));
+}
+
+RunConfig run_config(const Options& options) {
   const auto seconds = [](double value) {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
         std::chrono::duration<double>(value));
@@ -159,44 +316,230 @@ ExitCode run(const Options& options, const std::vector<std::string>& command) {
   config.fault = fault.id;
   config.probes = !options.no_probes;
   config.audit = options.audit;
+  return config;
+}
 
-  Result result;
-  result.tool_version = DYIELD_VERSION;
-  result.command = command;
-  result.kernel = options.label.empty() ? default_label() : options.label;
-  result.environment = collect_environment();
-  result.dimensions = dimensions(options, config.cpus.size());
+Session session_of(const Options& options) {
+  Session session;
+  session.title = options.workload;
+  session.sides = parse_sides(options.sides, options.aa);
+  session.order = options.order == "random" ? Order::kRandom : Order::kAbba;
+  session.first_seed = options.seed;
+  session.seeds = options.seeds;
+  session.run_time = std::chrono::duration<double>(options.warmup + options.duration);
+  session.metric = find_metric(options.ci_metric);
+  session.output = options.resume.empty() ? options.output : options.resume;
+  session.resume = !options.resume.empty();
+  if (!session.metric) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("--ci-metric {} is no metric; the counts in a result are named "
+                            "as they are here.",
+                            options.ci_metric));
+  }
+  if (!options.until_ci.empty()) {
+    session.until = parse_fraction("--until-ci", options.until_ci);
+    // Of fewer, an interval is narrow by luck.
+    session.seeds = std::max<std::uint64_t>(session.seeds, 5);
+    session.max_seeds = std::max(options.max_seeds, session.seeds);
+  }
+  if (!session.sides.empty() && !options.output.empty() && !is_run_directory(options.output)) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("-o {} is a file, but each side has its own results; name a folder.",
+                            options.output));
+  }
+  return session;
+}
+
+ExitCode run(const Options& options, const Json& arguments,
+             const std::vector<std::string>& command) {
+  const RunConfig config = run_config(options);
+  const Session session = session_of(options);
+  const auto describe = [&] {
+    Result result;
+    result.tool_version = DYIELD_VERSION;
+    result.command = command;
+    result.arguments = arguments;
+    result.kernel = options.label.empty() ? default_label() : options.label;
+    result.environment = collect_environment();
+    const Series series = find_series(result.environment);
+    result.series = options.series_hash.empty() ? series.hash : options.series_hash;
+    result.base = options.base.empty() ? series.base : options.base;
+    result.volatile_facts = collect_volatile_facts();
+    result.dimensions = dimensions(options, config.cpus.size());
+    return result;
+  };
 
   if (options.dry_run) {
-    fmt::print("{}\n", result.dimensions.dump(2));
-    fmt::print("{} run(s), seeds {} to {}, about {:.1f} s\n", options.seeds, options.seed,
-               options.seed + options.seeds - 1,
-               static_cast<double>(options.seeds) * (options.warmup + options.duration));
+    fmt::print("{}\n", dimensions(options, config.cpus.size()).dump(2));
+    const std::size_t sides = std::max<std::size_t>(1, session.sides.size());
+    const std::uint64_t most = session.until ? session.max_seeds : session.seeds;
+    fmt::print("{} run(s), seeds {} to {}, about {:.1f} s\n", sides * most, options.seed,
+               options.seed + most - 1,
+               static_cast<double>(sides * most) * (options.warmup + options.duration));
+    for (std::uint64_t block = 0; !session.sides.empty() && block < most; block++) {
+      fmt::print("seed {}:", options.seed + block);
+      for (const Step& step : block_steps(session.order, sides, options.seed, block))
+        fmt::print(" {}", session.sides[step.side].name);
+      fmt::print("\n");
+    }
     return ExitCode::kOk;
   }
 
   const Payload payload = Payload::from_file(find_payload(options.payload));
-  const KvmSystem system;
-  if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty()) {
-    throw Error(ExitCode::kSkipped, obstacle);
+  {
+    const KvmSystem probe;
+    if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty())
+      throw Error(ExitCode::kSkipped, obstacle);
   }
+  if (is_run_directory(session.output)) {
+    if (!session.resume) begin_folder(session.output, arguments, command, describe());
+    log_to(session.output / kConsoleFile);
+  }
+  KernelLog kernel_log;
+  if (!kernel_log.obstacle().empty())
+    spdlog::warn("There will be no kernel log: {}.", kernel_log.obstacle());
+  World world;
+  world.set_up = set_up;
+  world.describe = describe;
+  world.kernel_log = [&] { return kernel_log.drain(); };
+  world.run = [&](std::uint64_t seed) {
+    RunConfig seeded = config;
+    seeded.seed = seed;
+    // Opened for each run: a side's setup may reload the module.
+    const KvmSystem system;
+    return run_once(system, payload, seeded);
+  };
+  const SessionResult result = run_session(session, world);
 
-  bool complete = true;
-  for (std::uint64_t i = 0; i < options.seeds && complete; i++) {
-    config.seed = options.seed + i;
-    spdlog::info("{}: seed {} ({} of {})", options.workload, config.seed, i + 1, options.seeds);
-    result.runs.push_back(run_once(system, payload, config));
-    complete = result.runs.back().status == RunStatus::kComplete;
-    // After every run: whatever happens next, this much is kept.
-    if (!options.output.empty()) write_result(options.output, result);
-  }
   if (options.json) {
-    fmt::print("{}", to_text(result));
+    // Several sides are an array.
+    for (std::size_t i = 0; i < result.sides.size(); i++) {
+      if (!session.sides.empty()) fmt::print("{}", i == 0 ? "[" : ",");
+      fmt::print("{}", to_text(result.sides[i]));
+    }
+    if (!session.sides.empty()) fmt::print("]\n");
   } else {
-    print_table(result);
+    for (const Result& side : result.sides) print_table(side);
+    for (const Result& side : result.sides)
+      if (session.until && !side.ended.empty()) fmt::print("{}: {}\n", side.kernel, side.ended);
   }
-  if (!complete) spdlog::error("{}", result.runs.back().reason);
-  return complete ? ExitCode::kOk : ExitCode::kFailed;
+  if (!result.complete) spdlog::error("{}", result.sides.front().ended);
+  return result.complete ? ExitCode::kOk : ExitCode::kFailed;
+}
+
+// The plan's options, and from this command line those that concern only how
+// long and how to show it.
+ExitCode resume(const Options& given, const CLI::App& sub,
+                const std::vector<std::string>& command) {
+  Json arguments = read_plan(given.resume);
+  for (const CLI::Option* option : sub.get_options()) {
+    const std::string name = option->get_single_name();
+    if (option->count() == 0 || name == "resume" || name == "json" || name == "dry-run") continue;
+    if (name != "seeds" && name != "max-seeds" && name != "until-ci") {
+      throw Error(ExitCode::kUsage,
+                  fmt::format("--resume takes everything from the plan in {}; only --seeds, "
+                              "--max-seeds, --until-ci, --json and --dry-run may go with it, not "
+                              "{}.",
+                              given.resume, option->get_name()));
+    }
+    arguments[name] = option->results().back();
+  }
+  Options options;
+  CLI::App parser;
+  add_options(parser, options);
+  std::vector<std::string> words;
+  try {
+    words = command_of(arguments);
+    std::ranges::reverse(words);  // CLI::App::parse() takes them from the back
+    parser.parse(words);
+  } catch (const std::exception& error) {
+    throw Error(ExitCode::kUsage, fmt::format("The plan in \"{}\" is not usable: {}; begin anew in "
+                                              "another folder.",
+                                              given.resume, error.what()));
+  }
+  options.resume = given.resume;
+  options.json = given.json;
+  options.dry_run = given.dry_run;
+  return run(options, arguments_of(parser), command);
+}
+
+void add_options(CLI::App& sub, Options& options) {
+  sub.add_option("workload", options.workload, "Its name; see `dyield list`")
+      ->type_name("WORKLOAD");
+  sub.add_option("--vcpus", options.vcpus, "vCPUs a VM")
+      ->check(CLI::Range(2, DYIELD_MAX_VCPUS))
+      ->capture_default_str();
+  sub.add_option("--vms", options.vms, "VMs, all doing the same but for group fair")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  sub.add_option("--cpus", options.cpus,
+                 "Host CPUs that the vCPUs share: vCPUs x VMs / CPUs is the overcommit; 0 for all")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  sub.add_option("--pin", options.pin,
+                 "none: the scheduler moves vCPUs among the CPUs; each: one CPU for each vCPU")
+      ->check(CLI::IsMember({"none", "each"}))
+      ->capture_default_str();
+  sub.add_option("--seed", options.seed, "Of the first run")->capture_default_str();
+  sub.add_option("--seeds", options.seeds, "Runs, each with the next seed and fresh VMs")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  sub.add_option("--duration", options.duration, "Seconds that count")
+      ->check(CLI::Range(0.001, 86400.0))
+      ->capture_default_str();
+  sub.add_option("--warmup", options.warmup, "Seconds before them that do not")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  sub.add_option("--limit", options.limit, "Seconds for the rest of a run, until it is a hang")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  sub.add_option("--think", options.think, "Mean units of work that a sender does between steps")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+  sub.add_option("--unit", options.unit, "Multiplications in a unit of work")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  sub.add_option("--fault", options.fault,
+                 "Break the guest on purpose, to see that its check finds it")
+      ->check(CLI::IsMember(fault_names()))
+      ->capture_default_str();
+  sub.add_option("--until-ci", options.until_ci,
+                 "Add seeds until the 95 % interval is within this of the mean (of the ratio of "
+                 "two sides), such as 2%")
+      ->type_name("FRACTION");
+  sub.add_option("--max-seeds", options.max_seeds, "The cap of --until-ci")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  sub.add_option("--ci-metric", options.ci_metric, "The metric of --until-ci")
+      ->capture_default_str();
+  sub.add_option("--side", options.sides,
+                 "A side to compare, given twice: NAME=COMMAND, where the shell's COMMAND switches "
+                 "the machine to it before its runs")
+      ->type_name("NAME=COMMAND")
+      ->expected(1, 2)
+      ->take_all();
+  sub.add_option("--order", options.order,
+                 "Of the sides: abba (A B, B A, ...), or random within each seed")
+      ->check(CLI::IsMember({"abba", "random"}))
+      ->capture_default_str();
+  sub.add_flag("--aa", options.aa,
+               "A control: run one side against itself, where no difference is real");
+  sub.add_option("--label", options.label, "Name of the kernel in the result (uname -r)");
+  sub.add_option("--series-hash", options.series_hash,
+                 "Of the patches in this kernel, for the result (the lab's kernels know theirs)");
+  sub.add_option("--base", options.base, "What the patches apply to, for the result");
+  sub.add_option("--payload", options.payload, "Guest image to use")->type_name("FILE");
+  sub.add_option("-o,--output", options.output,
+                 "Folder to make for the results; one ending in .json is a single file instead "
+                 "(replaced as a whole)")
+      ->type_name("DIR");
+  sub.add_option("--resume", options.resume, "Go on with the runs that this folder's plan has left")
+      ->type_name("DIR");
+  sub.add_flag("--no-probes", options.no_probes, "Do without BPF: only what the guest counts");
+  sub.add_flag("--audit", options.audit,
+               "Count a second time by KVM's tracepoints and statistics, to check the probes");
+  sub.add_flag("--json", options.json, "Print the result file instead of a table");
+  sub.add_flag("--dry-run", options.dry_run, "Print what would run, and stop");
 }
 
 }  // namespace
@@ -205,59 +548,24 @@ void add_run_command(CLI::App& app, std::vector<std::string> command,
                      const std::function<void(std::function<ExitCode()>)>& select) {
   auto options = std::make_shared<Options>();
   CLI::App* sub = app.add_subcommand("run", "Run a workload on fresh VMs and count what KVM does");
-  sub->add_option("workload", options->workload, "Its name; see `dyield list`")->required();
-  sub->add_option("--vcpus", options->vcpus, "vCPUs a VM")
-      ->check(CLI::Range(2, DYIELD_MAX_VCPUS))
-      ->capture_default_str();
-  sub->add_option("--vms", options->vms, "VMs, all doing the same but for group fair")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str();
-  sub->add_option("--cpus", options->cpus,
-                  "Host CPUs that the vCPUs share: vCPUs x VMs / CPUs is the overcommit; 0 for all")
-      ->check(CLI::Range(0, 4096))
-      ->capture_default_str();
-  sub->add_option("--pin", options->pin,
-                  "none: the scheduler moves vCPUs among the CPUs; each: one CPU for each vCPU")
-      ->check(CLI::IsMember({"none", "each"}))
-      ->capture_default_str();
-  sub->add_option("--seed", options->seed, "Of the first run")->capture_default_str();
-  sub->add_option("--seeds", options->seeds, "Runs, each with the next seed and fresh VMs")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
-  sub->add_option("--duration", options->duration, "Seconds that count")
-      ->check(CLI::Range(0.001, 86400.0))
-      ->capture_default_str();
-  sub->add_option("--warmup", options->warmup, "Seconds before them that do not")
-      ->check(CLI::Range(0.0, 3600.0))
-      ->capture_default_str();
-  sub->add_option("--limit", options->limit, "Seconds for the rest of a run, until it is a hang")
-      ->check(CLI::Range(0.1, 3600.0))
-      ->capture_default_str();
-  sub->add_option("--think", options->think, "Mean units of work that a sender does between steps")
-      ->check(CLI::Range(0, 1000000))
-      ->capture_default_str();
-  sub->add_option("--unit", options->unit, "Multiplications in a unit of work")
-      ->check(CLI::Range(1, 1000000))
-      ->capture_default_str();
-  sub->add_option("--fault", options->fault,
-                  "Break the guest on purpose, to see that its check finds it")
-      ->check(CLI::IsMember(fault_names()))
-      ->capture_default_str();
-  sub->add_option("--label", options->label, "Name of the kernel in the result (uname -r)");
-  sub->add_option("--payload", options->payload, "Guest image to use");
-  sub->add_option("-o,--output", options->output, "Result file to write (replaced as a whole)");
-  sub->add_flag("--no-probes", options->no_probes, "Do without BPF: only what the guest counts");
-  sub->add_flag("--audit", options->audit,
-                "Count a second time by KVM's tracepoints and statistics, to check the probes");
-  sub->add_flag("--json", options->json, "Print the result file instead of a table");
-  sub->add_flag("--dry-run", options->dry_run, "Print what would run, and stop");
+  add_options(*sub, *options);
   sub->footer(
       "Examples:\n"
       "  dyield run unicast --vcpus 4 --cpus 2\n"
-      "  dyield run all-to-all --vcpus 16 --vms 2 --cpus 16 --seeds 30 -o patched.json\n"
+      "  dyield run all-to-all --vcpus 16 --vms 2 --cpus 16 --seeds 30 -o results/patched\n"
+      "  dyield run unicast --until-ci 2% -o results/narrow\n"
+      "  dyield run --resume results/narrow\n"
+      "  dyield run unicast --seeds 30 -o results/poll \\\n"
+      "    --side on='echo 200000 >/sys/module/kvm/parameters/halt_poll_ns' \\\n"
+      "    --side off='echo 0 >/sys/module/kvm/parameters/halt_poll_ns'\n"
       "  dyield run unicast --fault early-free     # must fail: the check works");
-  sub->callback([options, command = std::move(command), select] {
-    select([options, command] { return run(*options, command); });
+  sub->callback([options, sub, command = std::move(command), select] {
+    if (options->workload.empty() && options->resume.empty())
+      throw CLI::RequiredError("workload (or --resume)");
+    select([options, sub, command] {
+      return options->resume.empty() ? run(*options, arguments_of(*sub), command)
+                                     : resume(*options, *sub, command);
+    });
   });
 }
 

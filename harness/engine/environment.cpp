@@ -1,13 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "engine/environment.h"
 
+#include <asm/kvm_para.h>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <sched.h>
+#include <sha2.h>
 #include <sys/utsname.h>
+#include <unistd.h>
+#include <zlib.h>
 
+#include <algorithm>
+#include <array>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <memory>
+#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include "base/error.h"
+#include "kvm/vm.h"
 
 namespace dyield {
 namespace {
@@ -21,26 +38,182 @@ std::string first_line(const fs::path& file) {
   return line;
 }
 
-std::string cpu_model() {
-  std::ifstream stream("/proc/cpuinfo");
-  for (std::string line; std::getline(stream, line);) {
-    if (!line.starts_with("model name")) continue;
-    const auto colon = line.find(": ");
-    return colon == std::string::npos ? "" : line.substr(colon + 2);
+std::vector<std::string> lines(const fs::path& file) {
+  std::ifstream stream(file);
+  std::vector<std::string> all;
+  for (std::string line; std::getline(stream, line);) all.push_back(line);
+  return all;
+}
+
+std::vector<fs::path> entries(const fs::path& folder) {
+  std::vector<fs::path> all;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    all.push_back(it->path());
+  std::ranges::sort(all);
+  return all;
+}
+
+// The first lines of a folder's files by their names, without those that are
+// closed to this user or empty.
+Json folder_to_json(const fs::path& folder) {
+  Json object = Json::object();
+  std::error_code error;
+  for (const fs::path& file : entries(folder)) {
+    if (!fs::is_regular_file(file, error)) continue;
+    if (std::string line = first_line(file); !line.empty())
+      object[file.filename().string()] = std::move(line);
+  }
+  return object;
+}
+
+void put(Json& object, const char* key, Json value) {
+  if (!value.empty() && value != "") object[key] = std::move(value);
+}
+
+std::string sha256(std::string_view text) {
+  std::array<char, SHA256_DIGEST_STRING_LENGTH> digest{};
+  SHA256Data(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), digest.data());
+  return digest.data();
+}
+
+// The text of a file that may be compressed; empty if there is none.
+std::string unzipped(const fs::path& file) {
+  const std::unique_ptr<gzFile_s, int (*)(gzFile)> stream(::gzopen(file.c_str(), "rb"), ::gzclose);
+  std::string text;
+  std::array<char, 65536> block;
+  for (int n; stream && (n = ::gzread(stream.get(), block.data(), block.size())) > 0;)
+    text.append(block.data(), static_cast<std::size_t>(n));
+  return text;
+}
+
+// As sha256sum gives it for the .config that the kernel was built with.
+std::string config_hash(const std::string& release) {
+  for (const fs::path& file : {fs::path("/proc/config.gz"), fs::path("/boot/config-" + release),
+                               fs::path("/lib/modules/" + release + "/config")}) {
+    if (const std::string text = unzipped(file); !text.empty()) return sha256(text);
   }
   return "";
 }
 
-Json module_parameters(const std::string& module) {
-  Json parameters = Json::object();
-  std::vector<fs::path> files;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator("/sys/module/" + module + "/parameters", error)) {
-    files.push_back(entry.path());
+// The first processor's row of that name in /proc/cpuinfo.
+std::string cpuinfo(std::string_view name) {
+  for (const std::string& line : lines("/proc/cpuinfo")) {
+    const auto colon = line.find(": ");
+    if (line.starts_with(name) && colon != std::string::npos &&
+        line.find_first_of("\t:") == name.size()) {
+      return line.substr(colon + 2);
+    }
   }
-  std::sort(files.begin(), files.end());
-  for (const auto& file : files) parameters[file.filename().string()] = first_line(file);
-  return parameters;
+  return "";
+}
+
+Json topology() {
+  const fs::path cpus = "/sys/devices/system/cpu";
+  std::set<std::string> packages;
+  std::set<std::pair<std::string, std::string>> cores;
+  for (const fs::path& cpu : entries(cpus)) {
+    const std::string package = first_line(cpu / "topology/physical_package_id");
+    if (package.empty()) continue;
+    packages.insert(package);
+    cores.emplace(package, first_line(cpu / "topology/core_id"));
+  }
+  Json nodes = Json::object();
+  for (const fs::path& node : entries("/sys/devices/system/node"))
+    put(nodes, node.filename().c_str(), first_line(node / "cpulist"));
+  Json result = {{"packages", packages.size()}, {"cores", cores.size()}};
+  put(result, "online", first_line(cpus / "online"));
+  put(result, "smt", first_line(cpus / "smt/control"));
+  put(result, "numa", std::move(nodes));
+  put(result, "cpufreq_governor", first_line(cpus / "cpu0/cpufreq/scaling_governor"));
+  return result;
+}
+
+Json scheduler() {
+  Json knobs = folder_to_json("/sys/kernel/debug/sched");
+  knobs.erase("debug");  // its tables change all the time
+  for (const char* name : {"sched_rt_runtime_us", "sched_autogroup_enabled", "sched_schedstats"})
+    put(knobs, name, first_line(fs::path("/proc/sys/kernel") / name));
+  return knobs;
+}
+
+// Where this process is in each hierarchy, and the limits on the way from the
+// root of the unified one.
+Json cgroup() {
+  Json result = Json::object();
+  result["membership"] = lines("/proc/self/cgroup");
+  const fs::path root = "/sys/fs/cgroup";
+  put(result, "controllers", first_line(root / "cgroup.controllers"));
+  for (const std::string& line : lines("/proc/self/cgroup")) {
+    if (!line.starts_with("0::/")) continue;
+    fs::path folder = root;
+    for (const fs::path& part : fs::path(line.substr(4))) {
+      folder /= part;
+      Json limits = Json::object();
+      for (const char* name : {"cpu.max", "cpu.weight", "cpu.idle", "cpuset.cpus.effective"})
+        put(limits, name, first_line(folder / name));
+      put(result["limits"], folder.c_str(), std::move(limits));
+    }
+  }
+  if (result.contains("limits") && result["limits"].empty()) result.erase("limits");
+  return result;
+}
+
+Json memory() {
+  Json result = Json::object();
+  for (const std::string& line : lines("/proc/meminfo")) {
+    for (const char* name : {"MemTotal", "SwapTotal", "HugePages_Total", "Hugepagesize"}) {
+      if (line.starts_with(std::string(name) + ":"))
+        result[name] = line.substr(line.find_first_not_of(' ', line.find(':') + 1));
+    }
+  }
+  put(result, "transparent_hugepage", first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
+  return result;
+}
+
+struct Feature {
+  unsigned bit;
+  const char* name;
+};
+
+// CPUID 0x40000001 EAX, Documentation/virt/kvm/x86/cpuid.rst.
+constexpr std::array kPvFeatures = {
+    Feature{KVM_FEATURE_CLOCKSOURCE, "clocksource"},
+    Feature{KVM_FEATURE_NOP_IO_DELAY, "nop_io_delay"},
+    Feature{KVM_FEATURE_CLOCKSOURCE2, "clocksource2"},
+    Feature{KVM_FEATURE_ASYNC_PF, "async_pf"},
+    Feature{KVM_FEATURE_STEAL_TIME, "steal_time"},
+    Feature{KVM_FEATURE_PV_EOI, "pv_eoi"},
+    Feature{KVM_FEATURE_PV_UNHALT, "pv_unhalt"},
+    Feature{KVM_FEATURE_PV_TLB_FLUSH, "pv_tlb_flush"},
+    Feature{KVM_FEATURE_ASYNC_PF_VMEXIT, "async_pf_vmexit"},
+    Feature{KVM_FEATURE_PV_SEND_IPI, "pv_send_ipi"},
+    Feature{KVM_FEATURE_POLL_CONTROL, "poll_control"},
+    Feature{KVM_FEATURE_PV_SCHED_YIELD, "pv_sched_yield"},
+    Feature{KVM_FEATURE_ASYNC_PF_INT, "async_pf_int"},
+    Feature{KVM_FEATURE_MSI_EXT_DEST_ID, "msi_ext_dest_id"},
+    Feature{KVM_FEATURE_HC_MAP_GPA_RANGE, "hc_map_gpa_range"},
+    Feature{KVM_FEATURE_MIGRATION_CONTROL, "migration_control"},
+    Feature{KVM_FEATURE_CLOCKSOURCE_STABLE_BIT, "clocksource_stable"},
+};
+
+// What a guest reads about KVM: harness/kvm gives it all that KVM supports.
+Json guest() {
+  try {
+    const KvmSystem system;
+    Json names = Json::array();
+    std::uint32_t bits = 0;
+    for (std::uint32_t i = 0; i < system.cpuid().nent; i++) {
+      const kvm_cpuid_entry2& entry = system.cpuid().entries[i];
+      if (entry.function == KVM_CPUID_FEATURES) bits = entry.eax;
+    }
+    for (const auto& [bit, name] : kPvFeatures) {
+      if ((bits >> bit & 1) != 0) names.push_back(name);
+    }
+    return {{"pv_features", std::move(names)}, {"pv_features_eax", fmt::format("{:#010x}", bits)}};
+  } catch (const Error& error) {
+    return {{"unavailable", error.what()}};
+  }
 }
 
 }  // namespace
@@ -50,17 +223,30 @@ Json collect_environment() {
   utsname name{};
   uname(&name);
   environment["uname"] = std::string(name.release) + " " + name.version;
-  environment["cpu_model"] = cpu_model();
+  put(environment, "config_sha256", config_hash(name.release));
+  // What follows " -- " is init's, not the kernel's.
+  const std::string cmdline = first_line("/proc/cmdline");
+  environment["cmdline"] = cmdline.substr(0, cmdline.find(" -- "));
+  environment["cpu_model"] = cpuinfo("model name");
+  Json cpu = Json::object();
+  for (const char* row : {"vendor_id", "cpu family", "model", "stepping", "microcode"})
+    put(cpu, row, cpuinfo(row));
+  environment["cpu"] = std::move(cpu);
   environment["cpus_online"] = std::thread::hardware_concurrency();
+  environment["topology"] = topology();
+  environment["mitigations"] = folder_to_json("/sys/devices/system/cpu/vulnerabilities");
   environment["clocksource"] =
       first_line("/sys/devices/system/clocksource/clocksource0/current_clocksource");
-  environment["preempt"] = first_line("/sys/kernel/debug/sched/preempt");
-  environment["cgroup"] = first_line("/proc/self/cgroup");
+  environment["scheduler"] = scheduler();
+  environment["cgroup"] = cgroup();
+  environment["memory"] = memory();
   Json modules = Json::object();
-  for (const char* module : {"kvm", "kvm_amd", "kvm_intel"}) {
-    if (fs::exists(fs::path("/sys/module") / module)) modules[module] = module_parameters(module);
+  for (const fs::path& module : entries("/sys/module")) {
+    if (const std::string file = module.filename(); file.starts_with("kvm"))
+      modules[file] = folder_to_json(module / "parameters");
   }
   environment["modules"] = std::move(modules);
+  environment["guest"] = guest();
   // scripts/kernel's account of how the lab's kernel was built.
   std::ifstream manifest("/lib/dyield/kernel.json");
   if (manifest) {
@@ -76,6 +262,30 @@ Json collect_environment() {
                           {"time", "virtual: the sum of the instructions of all CPUs"}};
   }
   return environment;
+}
+
+Json collect_volatile_facts() {
+  const auto now = std::chrono::system_clock::now();
+  Json facts = {
+      {"date", fmt::format("{:%FT%TZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now)))}};
+  put(facts, "load_average", first_line("/proc/loadavg"));
+  for (const std::string& line : lines("/proc/meminfo")) {
+    if (line.starts_with("MemAvailable:"))
+      facts["memory_available"] = line.substr(line.find_first_not_of(' ', line.find(':') + 1));
+  }
+  return facts;
+}
+
+Series find_series(const Json& environment) {
+  const auto kernel = environment.find("kernel");
+  if (kernel == environment.end()) return {};
+  Series series;
+  series.base = kernel->value("source", "");
+  std::string hashes;
+  for (const Json& patch : kernel->value("patches", Json::array()))
+    hashes += patch.value("sha256", "") + "\n";
+  if (!hashes.empty()) series.hash = sha256(hashes);
+  return series;
 }
 
 std::string pause_exits_obstacle() {

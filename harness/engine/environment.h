@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #pragma once
 
+#include <string>
+
 #include "result/result.h"
 
 namespace dyield {
 
-// What a reader needs to judge and repeat a result: kernel, CPU, parameters of
-// the KVM modules, cgroup, and `lab` if the machine is emulated. Nothing here
+// What a reader needs to judge and repeat a result: kernel and its configuration,
+// CPU, microcode, topology, mitigations, parameters of every kvm module,
+// scheduler, cgroup, memory, the PV features that guests see, and `lab` if the
+// machine is emulated. What this machine does not tell is left out. Nothing here
 // depends on the time of day or on what else runs.
 Json collect_environment();
+
+// What does: date, load, free memory.
+Json collect_volatile_facts();
+
+// Of the patches in the running kernel: a hash over the hashes of the patches
+// that scripts/kernel built in, and what they were applied to. Both are empty
+// on a kernel that it did not build.
+struct Series {
+  std::string hash;
+  std::string base;
+};
+Series find_series(const Json& environment);
 
 // Why this machine's KVM cannot take PAUSE exits, as a sentence; empty if it can.
 std::string pause_exits_obstacle();

@@ -131,22 +131,36 @@ void check_dimensions(const JsonReader& json) {
   }
 }
 
+// A document without `runs` is that of a run directory.
 Result read_result(const Json& document, const std::string& file) {
   const JsonReader json(document, file);
-  if (json.at("schema").text() != kResultSchema) {
-    json.at("schema").fail(
-        fmt::format("\"{}\" (this version of dyield reads no other schema)", kResultSchema));
+  const std::string schema = json.at("schema").text();
+  const bool old = schema == kOldResultSchema;
+  if (!old && schema != kResultSchema) {
+    json.at("schema").fail(fmt::format("\"{}\" or \"{}\" (this version of dyield reads no other)",
+                                       kResultSchema, kOldResultSchema));
   }
-  json.allow_only({"schema", "tool", "kernel", "environment", "dimensions", "runs"});
+  if (old) {
+    json.allow_only({"schema", "tool", "kernel", "environment", "dimensions", "runs"});
+  } else {
+    json.allow_only({"schema", "tool", "arguments", "kernel", "series", "base", "environment",
+                     "volatile", "dimensions", "ended", "runs"});
+  }
   json.at("tool").allow_only({"version", "command"});
   check_environment(json.at("environment"));
   check_dimensions(json.at("dimensions"));
   Result result{.tool_version = json.at("tool").at("version").nonempty_text(),
                 .command = json.at("tool").at("command").texts(),
+                .arguments = old ? Json::object() : json.at("arguments").object(),
                 .kernel = json.at("kernel").nonempty_text(),
+                .series = old ? "" : json.at("series").text(),
+                .base = old ? "" : json.at("base").text(),
                 .environment = json.at("environment").object(),
+                .volatile_facts = old ? Json::object() : json.at("volatile").object(),
+                .ended = old ? "" : json.at("ended").text(),
                 .dimensions = json.at("dimensions").object(),
                 .runs = {}};
+  if (!old && !json.has("runs")) return result;
   for (const JsonReader& run : json.at("runs").elements()) result.runs.push_back(read_run(run));
   return result;
 }
@@ -161,6 +175,29 @@ std::string read_file(const fs::path& path) {
                                               path.string(), errno_text(errno)));
   }
   return text;
+}
+
+// The runs of a samples file; a missing one has none.
+std::vector<Run> read_samples(const fs::path& path) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return {};
+  const std::string text = read_file(path);
+  std::vector<Run> runs;
+  for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
+       begin = end + 1) {
+    const std::string where = fmt::format("{}, line {}", path.string(), runs.size() + 1);
+    const Json document = parse_json(std::string_view(text).substr(begin, end - begin), where);
+    runs.push_back(read_run(JsonReader(document, where)));
+  }
+  return runs;
+}
+
+// A result file, or with its samples beside it the head of a run directory.
+LoadedResult read_whole(const Json& document, const fs::path& file) {
+  LoadedResult loaded{file, read_result(document, file.string())};
+  if (!document.contains("runs"))
+    loaded.result.runs = read_samples(file.parent_path() / kSamplesFile);
+  return loaded;
 }
 
 bool is_result(const Json& document) {
@@ -195,28 +232,58 @@ std::string Result::machine() const {
   return environment.contains("lab") ? environment["lab"].value("machine", "") : "";
 }
 
-std::string to_text(const Result& result) {
-  Json runs = Json::array();
-  for (const Run& run : result.runs) runs.push_back(run_to_json(run));
-  const Json document{{"schema", kResultSchema},
-                      {"tool", Json{{"version", result.tool_version}, {"command", result.command}}},
-                      {"kernel", result.kernel},
-                      {"environment", result.environment},
-                      {"dimensions", result.dimensions},
-                      {"runs", std::move(runs)}};
+namespace {
+
+Json header_to_json(const Result& result) {
+  return Json{{"schema", kResultSchema},
+              {"tool", Json{{"version", result.tool_version}, {"command", result.command}}},
+              {"arguments", result.arguments},
+              {"kernel", result.kernel},
+              {"series", result.series},
+              {"base", result.base},
+              {"environment", result.environment},
+              {"volatile", result.volatile_facts},
+              {"dimensions", result.dimensions},
+              {"ended", result.ended}};
+}
+
+// The text of what `read` accepts again. What the guest or the kernel said may
+// not be UTF-8.
+template <typename Read>
+std::string to_valid_text(const Json& document, int indent, const Read& read) {
   if (!all_finite(document)) {
     throw Error(ExitCode::kFailed,
                 "Cannot write the result: it holds a number that is not finite, which JSON cannot "
                 "express (this is a bug in dyield).");
   }
-  // What the guest or the kernel said may not be UTF-8.
-  std::string text = document.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  std::string text = document.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
   try {
-    from_text(text, "the result to be written");
+    const std::string name = "the result to be written";
+    const Json again = parse_json(text, name);
+    read(again, name);
   } catch (const Error& error) {
     throw Error(ExitCode::kFailed, fmt::format("{} This is a bug in dyield.", error.what()));
   }
   return text;
+}
+
+}  // namespace
+
+std::string to_text(const Result& result) {
+  Json document = header_to_json(result);
+  document["runs"] = Json::array();
+  for (const Run& run : result.runs) document["runs"].push_back(run_to_json(run));
+  return to_valid_text(document, 2, read_result);
+}
+
+std::string to_header_text(const Result& result) {
+  return to_valid_text(header_to_json(result), 2, read_result);
+}
+
+std::string to_line(const Run& run) {
+  return to_valid_text(run_to_json(run), -1, [](const Json& document, const std::string& name) {
+    read_run(JsonReader(document, name));
+  });
 }
 
 Result from_text(std::string_view text, const fs::path& file) {
@@ -229,12 +296,13 @@ void write_result(const fs::path& path, const Result& result) {
 
 std::vector<LoadedResult> load_results(const fs::path& path) {
   std::error_code error;
-  if (!fs::is_directory(path, error)) return {{path, from_text(read_file(path), path)}};
+  if (!fs::is_directory(path, error))
+    return {read_whole(parse_json(read_file(path), path.string()), path)};
   std::vector<LoadedResult> results;
   for (const fs::path& file : json_files(path)) {
     const Json document = parse_json(read_file(file), file.string());
     if (is_result(document))
-      results.push_back({file, read_result(document, file.string())});
+      results.push_back(read_whole(document, file));
     else
       spdlog::debug("\"{}\" is JSON, but no dyield result; passed over", file.string());
   }

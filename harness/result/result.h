@@ -16,7 +16,10 @@ namespace dyield {
 // data gives byte-identical files.
 using Json = nlohmann::ordered_json;
 
-inline constexpr std::string_view kResultSchema = "dyield.result/1";
+// The schema that is written, published as schema/result-2.schema.json.
+inline constexpr std::string_view kResultSchema = "dyield.result/2";
+// Read as well: without series, base, arguments, volatile and ended.
+inline constexpr std::string_view kOldResultSchema = "dyield.result/1";
 
 enum class RunStatus {
   kComplete,  // ran from the start gun to its planned end: the only kind that is compared
@@ -36,15 +39,21 @@ struct Run {
   bool operator==(const Run&) const = default;
 };
 
-// The runs of one kernel in one cell: one file.
+// The runs of one kernel in one cell: one file, or one run directory.
 struct Result {
   std::string tool_version;
   std::vector<std::string> command;  // argv of the dyield that ran it
+  Json arguments = Json::object();   // every option of `dyield run` with its value, defaults too
   std::string kernel;                // label of the kernel, such as "base"
+  std::string series;                // hash of the patches in that kernel; empty if unknown
+  std::string base;                  // what they apply to; empty if unknown
   // Free, with whatever is needed to repeat the run. `lab`, if present, is
-  // {"emulated": bool, "machine": string, ...}. Nothing else in a result file
-  // depends on the time of day.
+  // {"emulated": bool, "machine": string, ...}. The same on every run on the
+  // machine.
   Json environment = Json::object();
+  // Free: date, load, free memory. Nothing else depends on the moment of a run.
+  Json volatile_facts = Json::object();
+  std::string ended;  // why no more runs follow, a sentence; empty if nothing ended them yet
   // Scalars. Must hold workload (string), vcpus a VM, vms and cpus (positive
   // integers); two runs are comparable only if all dimensions are equal.
   Json dimensions = Json::object();
@@ -62,9 +71,19 @@ struct LoadedResult {
   Result result;
 };
 
+// Names of the files in a run directory: all of a result but its runs, and the
+// runs, one a line.
+inline constexpr std::string_view kHeaderFile = "run.json";
+inline constexpr std::string_view kSamplesFile = "samples.ndjson";
+
 // Text in the form of `kResultSchema`: units and derived metrics are added here.
 // Throws Error (kFailed) for data that from_json() would not accept again.
 std::string to_text(const Result& result);
+
+// The same without the runs: the text of kHeaderFile.
+std::string to_header_text(const Result& result);
+// One run as a line of kSamplesFile, with its newline.
+std::string to_line(const Run& run);
 
 // Parses and validates one result. Every violation throws Error (kUsage) with
 // `file`, a JSON pointer, what was expected and what was found.
@@ -74,8 +93,10 @@ Result from_text(std::string_view text, const std::filesystem::path& file);
 void write_result(const std::filesystem::path& path, const Result& result);
 
 // Loads one result file or, recursively and in the order of their paths, all
-// result files of a folder (*.json; JSON of another kind is passed over with a
-// debug message). Throws Error (kUsage) if a file is damaged or none is found.
+// results of a folder: result files (*.json; JSON of another kind is passed over
+// with a debug message) and run directories. A last line of kSamplesFile
+// without a newline is what a kill left of a write, and is passed over. Throws
+// Error (kUsage) if a file is damaged or none is found.
 std::vector<LoadedResult> load_results(const std::filesystem::path& path);
 
 }  // namespace dyield

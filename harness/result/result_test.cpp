@@ -96,6 +96,17 @@ TEST_F(ResultTest, WritesUnitsAndDerivedMetrics) {
   EXPECT_FALSE(run["metrics"].contains("precision"));
 }
 
+TEST_F(ResultTest, ReadsTheOlderSchema) {
+  Json old = Json::parse(to_text(sample()));
+  old["schema"] = "dyield.result/1";
+  for (const char* key : {"arguments", "series", "base", "volatile", "ended"}) old.erase(key);
+  EXPECT_EQ(from_text(old.dump(), "r.json"), sample());
+  old["ended"] = "";
+  EXPECT_THAT(error_of([&] { from_text(old.dump(), "r.json"); }), HasSubstr("/ended"));
+  EXPECT_THAT(error_after([](Json& j) { j["schema"] = "dyield.result/9"; }),
+              AllOf(HasSubstr("dyield.result/9"), HasSubstr("dyield.result/2")));
+}
+
 TEST_F(ResultTest, HardwareHasNoLab) {
   Result result = sample();
   result.environment = Json::object();
@@ -132,7 +143,7 @@ TEST_F(ResultTest, NamesTheFilePointerExpectedAndFound) {
 
 TEST_F(ResultTest, RefusesEveryKindOfWrongField) {
   const std::vector<std::pair<std::string, std::function<void(Json&)>>> cases = {
-      {"/schema", [](Json& j) { j["schema"] = "dyield.result/2"; }},
+      {"/schema", [](Json& j) { j["schema"] = "dyield.result/3"; }},
       {"/schema", [](Json& j) { j.erase("schema"); }},
       {"/kernel", [](Json& j) { j["kernel"] = ""; }},
       {"/extra", [](Json& j) { j["extra"] = 1; }},

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "result/run_directory.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+#include "result/atomic_file.h"
+
+namespace dyield {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(const fs::path& path, std::string_view step, int error) {
+  throw Error(ExitCode::kEnvironment,
+              fmt::format("Cannot write \"{}\": {}: {}; free space or choose another folder.",
+                          path.string(), step, errno_text(error)));
+}
+
+Fd open_for_appending(const fs::path& path) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+  if (!fd) fail(path, "open", errno);
+  return fd;
+}
+
+void write_all(const Fd& fd, std::string_view text, const fs::path& path) {
+  while (!text.empty()) {
+    const ssize_t n = ::write(fd.get(), text.data(), text.size());
+    if (n < 0 && errno != EINTR) fail(path, "write", errno);
+    if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+// The bytes up to and with the last newline.
+std::uint64_t size_of_whole_lines(const Fd& fd, const fs::path& path) {
+  std::array<char, 4096> block;
+  off_t end = ::lseek(fd.get(), 0, SEEK_END);
+  while (end > 0) {
+    const off_t begin = std::max<off_t>(0, end - static_cast<off_t>(block.size()));
+    const ssize_t n = ::pread(fd.get(), block.data(), static_cast<std::size_t>(end - begin), begin);
+    if (n != end - begin) fail(path, "read", n < 0 ? errno : EIO);
+    const std::string_view text(block.data(), static_cast<std::size_t>(n));
+    if (const auto found = text.rfind('\n'); found != std::string_view::npos)
+      return static_cast<std::uint64_t>(begin) + found + 1;
+    end = begin;
+  }
+  return 0;
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(fs::path folder, Fd samples, std::uint64_t size)
+    : folder_(std::move(folder)), samples_(std::move(samples)), size_(size) {}
+
+RunDirectory RunDirectory::create(const fs::path& folder, const Result& header) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    throw Error(ExitCode::kUsage, fmt::format("Cannot make the folder \"{}\": {}; name another.",
+                                              folder.string(), error.message()));
+  }
+  for (const std::string_view name : {kHeaderFile, kSamplesFile}) {
+    if (fs::exists(folder / name, error)) {
+      throw Error(ExitCode::kUsage,
+                  fmt::format("There is a result in \"{}\" already; go on with it (dyield run "
+                              "--resume), or name another folder.",
+                              folder.string()));
+    }
+  }
+  // The header last: with it the folder is a result.
+  Fd samples = open_for_appending(folder / kSamplesFile);
+  RunDirectory made(folder, std::move(samples), 0);
+  made.write_header(header);
+  return made;
+}
+
+RunDirectory RunDirectory::reopen(const fs::path& folder) {
+  const fs::path path = folder / kSamplesFile;
+  Fd samples = open_for_appending(path);
+  const std::uint64_t size = size_of_whole_lines(samples, path);
+  if (::ftruncate(samples.get(), static_cast<off_t>(size)) != 0) fail(path, "truncate", errno);
+  return {folder, std::move(samples), size};
+}
+
+void RunDirectory::append(const Run& run) {
+  const std::string line = to_line(run);
+  const fs::path path = folder_ / kSamplesFile;
+  try {
+    write_all(samples_, line, path);
+  } catch (const Error&) {
+    // If this fails as well, readers pass over the torn line all the same.
+    [[maybe_unused]] const int ignored = ::ftruncate(samples_.get(), static_cast<off_t>(size_));
+    throw;
+  }
+  if (::fdatasync(samples_.get()) != 0) fail(path, "fdatasync", errno);
+  size_ += line.size();
+}
+
+void RunDirectory::write_header(const Result& header) const {
+  write_file_atomically(folder_ / kHeaderFile, to_header_text(header));
+}
+
+void append_to_file(const fs::path& path, std::string_view text) {
+  write_all(open_for_appending(path), text, path);
+}
+
+}  // namespace dyield
