@@ -15,6 +15,7 @@
 #include "cli/run_command.h"
 #include "compare/compare_command.h"
 #include "engine/environment.h"
+#include "report/report_command.h"
 
 namespace {
 
@@ -61,6 +62,7 @@ int run(int argc, char** argv) {
   });
   dyield::add_run_command(app, {argv, argv + argc}, select);
   dyield::add_compare_command(app, select);
+  dyield::add_report_command(app, select);
 
   try {
     app.parse(argc, argv);
