@@ -6,6 +6,7 @@
 
 namespace dyield {
 
+// clang-format off
 struct ScipyReference {
   std::vector<double> a, b;
   double shift;      // numpy.median() of the Walsh averages of b - a
@@ -13,7 +14,6 @@ struct ScipyReference {
   double p;          // scipy.stats.permutation_test(permutation_type='samples', n_resamples=200000)
 };
 
-// clang-format off
 inline const std::vector<ScipyReference> kScipy = {
     {{0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0},
      {1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4},
