@@ -194,7 +194,7 @@ TEST(Compare, NoPairAtAllIsAnError) {
 }
 
 TEST(Compare, PairsByBlockToo) {
-  const auto in_block = [](int block, std::uint64_t work) {
+  const auto in_block = [](std::uint64_t block, std::uint64_t work) {
     dyield::Run r = run(1, {{"work", work}});
     r.detail["block"] = block;
     return r;

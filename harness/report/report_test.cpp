@@ -51,7 +51,7 @@ TEST(Report, EveryFormNamesTheLabTheVerdictAndTheCommands) {
   for (const ReportFormat& format : kReportFormats) {
     const std::string text = format.render(slower());
     EXPECT_THAT(text, HasSubstr(kNote)) << format.name;
-    EXPECT_THAT(text, HasSubstr("b/new.json")) << format.name;
+    EXPECT_THAT(text, HasSubstr("dyield run")) << format.name;
     EXPECT_TRUE(text.ends_with("\n")) << format.name;
     const std::string hardware =
         format.render(compared(result("old", 3, false), result("new", 1, false)));
