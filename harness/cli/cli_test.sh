@@ -37,4 +37,7 @@ expect 2 err '--pin' run unicast --pin sideways
 expect 4 err '--cpus 4096' run unicast --cpus 4096
 expect 2 err '/nonexistent.elf' run unicast --payload /nonexistent.elf
 expect 2 err '/nonexistent' compare /nonexistent /nonexistent
+expect 2 err '/nonexistent' report /nonexistent /nonexistent
+expect 2 err '--format' report --format pdf a b
+expect 0 out 'kcidb' report --help
 exit "$failed"

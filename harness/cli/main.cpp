@@ -17,6 +17,7 @@
 #include "compare/compare_command.h"
 #include "engine/environment.h"
 #include "kvm/workload.h"
+#include "report/report_command.h"
 
 namespace {
 
@@ -69,6 +70,7 @@ int run(int argc, char** argv) {
   });
   dyield::add_run_command(app, {argv, argv + argc}, select);
   dyield::add_compare_command(app, select);
+  dyield::add_report_command(app, select);
 
   try {
     app.parse(argc, argv);

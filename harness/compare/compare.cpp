@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -21,12 +22,26 @@ using Dimensions = nlohmann::json;
 struct Source {
   const Run* run;
   const LoadedResult* file;
+  std::size_t index;  // of the file in by_path()
 };
+
+// What pairs two runs.
+struct Key {
+  std::uint64_t seed = 0;
+  std::uint64_t block = 0;
+  auto operator<=>(const Key&) const = default;
+};
+
+Key key_of(const Run& run) {
+  const auto block = run.detail.find("block");
+  const bool given = block != run.detail.end() && block->is_number_unsigned();
+  return {run.seed, given ? block->get<std::uint64_t>() : 0};
+}
 
 // The runs of one side in one cell.
 struct CellSide {
-  std::map<std::uint64_t, Source> complete;
-  std::set<std::uint64_t> failed_seeds;
+  std::map<Key, Source> complete;
+  std::set<Key> failed;
   LeftOut left_out;
 };
 
@@ -49,8 +64,8 @@ void add_run(const Source& source, CellSide& side) {
     ++side.left_out.partial;
   } else if (run.status == RunStatus::kFailed) {
     ++side.left_out.failed;
-    side.failed_seeds.insert(run.seed);
-  } else if (const auto [it, added] = side.complete.emplace(run.seed, source); !added) {
+    side.failed.insert(key_of(run));
+  } else if (const auto [it, added] = side.complete.emplace(key_of(run), source); !added) {
     if (it->second.run->counts != run.counts) fail_contradiction(it->second, source);
     ++side.left_out.repeated;
   }
@@ -66,53 +81,98 @@ std::vector<const LoadedResult*> by_path(const Input& input) {
 
 SideCells group(const Input& input) {
   SideCells cells;
-  for (const LoadedResult* file : by_path(input)) {
-    CellSide& side = cells[Dimensions(file->result.dimensions)];
-    for (const Run& run : file->result.runs) add_run({&run, file}, side);
+  const auto files = by_path(input);
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    CellSide& side = cells[Dimensions(files[i]->result.dimensions)];
+    for (const Run& run : files[i]->result.runs) add_run({&run, files[i], i}, side);
   }
   return cells;
 }
 
 Side describe(const Input& input) {
-  Side side{input.source, input.results.size(), {}, {}};
-  for (const LoadedResult& file : input.results) {
-    side.kernels.insert(file.result.kernel);
-    if (file.result.emulated()) side.machines.insert(file.result.machine());
+  Side side{input.source, {}, {}, {}};
+  for (const LoadedResult* file : by_path(input)) {
+    const Result& result = file->result;
+    side.files.push_back({file->path.string(), result.kernel, result.command, result.environment});
+    side.kernels.insert(result.kernel);
+    if (result.emulated()) side.machines.insert(result.machine());
   }
   return side;
 }
 
 // ---- Verdict ----
 
-Verdict judge(const MetricInfo& metric, const PairedStats& stats, double margin) {
-  if (metric.better == Better::kNeither || !stats.effect) return Verdict::kNone;
-  if (!stats.effect->interval) return Verdict::kNoInterval;
-  // Turned so that higher is better. The margin of a difference is relative to
-  // the mean of the base.
-  const double sign = metric.better == Better::kHigher ? 1 : -1;
-  const double neutral = stats.effect->is_ratio() ? 1 : 0;
-  const double allowed = margin * (stats.effect->is_ratio() ? 1 : stats.a->mean);
-  double low = sign * (stats.effect->interval->low - neutral);
-  double high = sign * (stats.effect->interval->high - neutral);
+Verdict judge(const MetricComparison& row, double margin) {
+  if (!row.adjusted_p) return Verdict::kNone;
+  const Effect& effect = *row.stats.effect;
+  if (!effect.interval) return Verdict::kTooFew;
+  // Turned so that higher is better, and "no change" is 0.
+  const double sign = row.metric->better == Better::kHigher ? 1 : -1;
+  const double neutral = effect.is_ratio() ? 1 : 0;
+  const double allowed = margin * (effect.is_ratio() ? 1 : std::abs(row.stats.a->mean));
+  const double value = sign * (effect.value - neutral);
+  double low = sign * (effect.interval->low - neutral);
+  double high = sign * (effect.interval->high - neutral);
   if (low > high) std::swap(low, high);
-  if (metric.gating && high < -allowed) return Verdict::kRegressed;
-  if (high < 0) return Verdict::kWorse;
-  if (low > 0) return Verdict::kBetter;
-  return Verdict::kUnclear;
+  if (low >= -allowed && high <= allowed) return Verdict::kNoChange;
+  const bool significant = *row.adjusted_p <= kAlpha;
+  if (significant && low > 0 && value > allowed) return Verdict::kBetter;
+  if (significant && high < 0 && value < -allowed) return Verdict::kWorse;
+  return Verdict::kInconclusive;
 }
 
-MetricComparison compare_metric(const MetricInfo& metric, const CellSide& base,
-                                const CellSide& candidate, double margin) {
-  MetricComparison row{&metric, {}, {}, {}, Verdict::kNone};
+// The rows of one family that are tested, over all cells.
+std::vector<MetricComparison*> tested_rows(std::vector<Cell>& cells, Family family) {
+  std::vector<MetricComparison*> rows;
+  for (Cell& cell : cells) {
+    for (MetricComparison& row : cell.metrics) {
+      if (row.metric->better != Better::kNeither && row.stats.p && family_of(*row.metric) == family)
+        rows.push_back(&row);
+    }
+  }
+  return rows;
+}
+
+// Says so where even the clearest difference could not become better or worse.
+void warn_of_few_pairs(const std::vector<MetricComparison*>& rows, Family family,
+                       std::vector<std::string>& warnings) {
+  std::size_t most = 0;
+  for (const MetricComparison* row : rows) most = std::max(most, row->stats.n);
+  const auto tests = static_cast<double>(rows.size());
+  std::size_t needed = kMinPairs;
+  while (needed <= kExactPairs && smallest_p(needed) * tests > kAlpha) ++needed;
+  if (rows.empty() || (most >= kMinPairs && smallest_p(most) * tests <= kAlpha)) return;
+  constexpr std::array<std::string_view, 3> kNames = {"gating", "headline", "other"};
+  warnings.push_back(fmt::format(
+      "{} pair{} cannot show better or worse in any of the {} tests of {} metrics: run at least {}",
+      most, most == 1 ? "" : "s", rows.size(), kNames.at(static_cast<std::size_t>(family)),
+      needed));
+}
+
+void judge_all(Comparison& comparison) {
+  for (const Family family : {Family::kGating, Family::kHeadline, Family::kOther}) {
+    const std::vector<MetricComparison*> rows = tested_rows(comparison.cells, family);
+    std::vector<double> p_values;
+    for (const MetricComparison* row : rows) p_values.push_back(*row->stats.p);
+    const std::vector<double> adjusted = holm(p_values);
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i]->adjusted_p = adjusted[i];
+    warn_of_few_pairs(rows, family, comparison.warnings);
+  }
+  for (Cell& cell : comparison.cells)
+    for (MetricComparison& row : cell.metrics) row.verdict = judge(row, comparison.margin);
+}
+
+MetricComparison compare_metric(const MetricInfo& metric, const std::vector<RunPair>& runs,
+                                const CellSide& base, const CellSide& candidate) {
+  MetricComparison row{&metric, {}, {}, {}, {}, Verdict::kNone};
   std::vector<Pair> values;
-  for (const auto& [seed, a] : base.complete) {
-    const auto b = candidate.complete.find(seed);
-    if (b == candidate.complete.end()) continue;
-    const auto value_a = metric_value(metric, a.run->counts);
-    const auto value_b = metric_value(metric, b->second.run->counts);
-    if (!value_a || !value_b) continue;
-    values.push_back({*value_a, *value_b});
-    row.pairs.push_back({seed, values.back()});
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const Key key{runs[i].seed, runs[i].block};
+    const auto a = metric_value(metric, base.complete.at(key).run->counts);
+    const auto b = metric_value(metric, candidate.complete.at(key).run->counts);
+    if (!a || !b) continue;
+    values.push_back({*a, *b});
+    row.pairs.push_back({i, values.back()});
   }
   if (metric.comparing == Comparing::kRatio) {
     row.stats = compare_ratio(values);
@@ -120,40 +180,46 @@ MetricComparison compare_metric(const MetricInfo& metric, const CellSide& base,
     row.stats = compare_difference(values);
     row.ratio = ratio_of_means(values);
   }
-  row.verdict = judge(metric, row.stats, margin);
   return row;
 }
 
-bool has_metric(const MetricInfo& metric, const CellSide& side,
-                const std::vector<std::uint64_t>& seeds) {
-  return std::ranges::any_of(seeds, [&](std::uint64_t seed) {
-    return metric_value(metric, side.complete.at(seed).run->counts).has_value();
+bool has_metric(const MetricInfo& metric, const CellSide& side, const std::vector<RunPair>& runs) {
+  return std::ranges::any_of(runs, [&](const RunPair& run) {
+    const Key key{run.seed, run.block};
+    return metric_value(metric, side.complete.at(key).run->counts).has_value();
   });
 }
 
-Cell compare_cell(const Dimensions& dimensions, const CellSide& base, const CellSide& candidate,
-                  double margin) {
+Cell compare_cell(const Dimensions& dimensions, const CellSide& base, const CellSide& candidate) {
   Cell cell{dimensions, {}, base.left_out, candidate.left_out, {}};
-  for (const auto& [seed, source] : base.complete)
-    (candidate.complete.contains(seed) ? cell.seeds : cell.base.unpaired).push_back(seed);
-  for (const auto& [seed, source] : candidate.complete)
-    if (!base.complete.contains(seed)) cell.candidate.unpaired.push_back(seed);
+  for (const auto& [key, source] : base.complete) {
+    const auto partner = candidate.complete.find(key);
+    if (partner == candidate.complete.end())
+      cell.base.unpaired.push_back(key.seed);
+    else
+      cell.runs.push_back({key.seed, key.block, source.index, partner->second.index});
+  }
+  for (const auto& [key, source] : candidate.complete)
+    if (!base.complete.contains(key)) cell.candidate.unpaired.push_back(key.seed);
   for (const MetricInfo& metric : metrics()) {
-    if (has_metric(metric, base, cell.seeds) || has_metric(metric, candidate, cell.seeds))
-      cell.metrics.push_back(compare_metric(metric, base, candidate, margin));
+    if (has_metric(metric, base, cell.runs) || has_metric(metric, candidate, cell.runs))
+      cell.metrics.push_back(compare_metric(metric, cell.runs, base, candidate));
   }
   return cell;
 }
 
-// ---- Warnings ----
+// ---- Differing environments and dimensions ----
+
+bool is_below(std::string_view pointer, std::string_view parent) {
+  return pointer == parent || pointer.starts_with(fmt::format("{}/", parent));
+}
 
 // What may differ between the sides: the kernel is what is being compared, and
 // the cgroup's path has the number of the login session in it.
 bool may_differ(std::string_view pointer) {
   constexpr std::array kExpected = {"/cgroup", "/kernel", "/uname"};
-  return std::ranges::any_of(kExpected, [&](std::string_view expected) {
-    return pointer == expected || pointer.starts_with(fmt::format("{}/", expected));
-  });
+  return std::ranges::any_of(kExpected,
+                             [&](std::string_view parent) { return is_below(pointer, parent); });
 }
 
 // The environment's leaves by JSON pointer. An array is a leaf.
@@ -176,6 +242,32 @@ Leaves environment_of(const LoadedResult& file) {
   return leaves;
 }
 
+// Why a difference in this leaf forbids a comparison; empty if it does not.
+std::string_view forbidding(std::string_view pointer) {
+  constexpr std::array kHost = {"/cpu_model", "/cpu", "/cpus_online", "/topology"};
+  constexpr std::array kAccelerator = {"/lab"};
+  const auto below = [&](std::string_view parent) { return is_below(pointer, parent); };
+  if (std::ranges::any_of(kHost, below)) return "hosts";
+  if (std::ranges::any_of(kAccelerator, below)) return "accelerators";
+  return "";
+}
+
+// The module that drives the hardware, such as "kvm_amd".
+std::string kvm_module(const Json& environment) {
+  if (!environment.contains("modules") || !environment["modules"].is_object()) return "";
+  for (const auto& [name, parameters] : environment["modules"].items())
+    if (name.starts_with("kvm_")) return name;
+  return "";
+}
+
+[[noreturn]] void refuse(std::string_view what, std::string_view where, std::string_view base,
+                         std::string_view candidate) {
+  throw Error(ExitCode::kUsage,
+              fmt::format("The sides ran on different {}: {} is {} in the base and {} in the "
+                          "candidate; run both kernels on one machine.",
+                          what, where, base, candidate));
+}
+
 std::string shortened(std::string text) {
   constexpr std::size_t kLongest = 80;
   if (text.size() <= kLongest) return text;
@@ -185,22 +277,24 @@ std::string shortened(std::string text) {
 }
 
 // Differing leaves of the files whose runs are paired, with the files' number.
-void warn_of_environments(const SideCells& base, const SideCells& candidate,
-                          std::vector<std::string>& warnings) {
+// Throws if they tell of different machines.
+void check_environments(const SideCells& base, const SideCells& candidate,
+                        std::vector<std::string>& warnings) {
   std::set<std::pair<const LoadedResult*, const LoadedResult*>> file_pairs;
   for (const auto& [dimensions, side] : base) {
     const auto other = candidate.find(dimensions);
     if (other == candidate.end()) continue;
-    for (const auto& [seed, source] : side.complete) {
-      const auto partner = other->second.complete.find(seed);
+    for (const auto& [key, source] : side.complete) {
+      const auto partner = other->second.complete.find(key);
       if (partner != other->second.complete.end())
         file_pairs.emplace(source.file, partner->second.file);
     }
   }
   std::map<std::tuple<std::string, std::string, std::string>, std::size_t> differences;
-  std::size_t mixed = 0;
   for (const auto& [a, b] : file_pairs) {
-    mixed += a->result.emulated() != b->result.emulated();
+    const std::string modules[] = {kvm_module(a->result.environment),
+                                   kvm_module(b->result.environment)};
+    if (modules[0] != modules[1]) refuse("accelerators", "the KVM module", modules[0], modules[1]);
     Leaves left = environment_of(*a);
     Leaves right = environment_of(*b);
     for (const auto& [pointer, value] : left) right.try_emplace(pointer, "nothing");
@@ -209,10 +303,10 @@ void warn_of_environments(const SideCells& base, const SideCells& candidate,
       if (base_value != value) ++differences[{pointer, base_value, value}];
     }
   }
-  if (mixed > 0)
-    warnings.push_back("emulated and hardware runs are paired: their numbers have no common scale");
   for (const auto& [difference, count] : differences) {
     const auto& [pointer, a, b] = difference;
+    if (const std::string_view what = forbidding(pointer); !what.empty())
+      refuse(what, pointer, shortened(a), shortened(b));
     warnings.push_back(fmt::format("the environments differ in {}: base {}, candidate {}{}",
                                    pointer, shortened(a), shortened(b),
                                    count > 1 ? fmt::format(" ({} pairs of files)", count) : ""));
@@ -233,15 +327,51 @@ void warn_of_failures(const SideCells& base, const SideCells& candidate,
   for (const auto& [dimensions, side] : candidate) {
     const auto other = base.find(dimensions);
     if (other == base.end()) continue;
-    failures +=
-        static_cast<std::size_t>(std::ranges::count_if(side.failed_seeds, [&](std::uint64_t seed) {
-          return other->second.complete.contains(seed) && !side.complete.contains(seed);
-        }));
+    failures += static_cast<std::size_t>(std::ranges::count_if(side.failed, [&](const Key& key) {
+      return other->second.complete.contains(key) && !side.complete.contains(key);
+    }));
   }
   if (failures > 0) {
     warnings.push_back(
         fmt::format("the candidate failed in {} run(s) that the base completed", failures));
   }
+}
+
+// How a cell that only one side has differs from the other side's nearest cell.
+std::string difference_of(const Dimensions& cell, std::string_view side, const SideCells& others,
+                          std::string_view other_side) {
+  std::vector<std::string> fewest;
+  for (const auto& [dimensions, runs] : others) {
+    std::vector<std::string> differing;
+    Dimensions all = dimensions;
+    all.update(cell);
+    for (const auto& [key, value] : all.items()) {
+      const auto text = [&key = key](const Dimensions& from) {
+        return from.contains(key) ? from[key].dump() : std::string("absent");
+      };
+      if (text(cell) != text(dimensions) &&
+          cell.value(key, Dimensions()) != dimensions.value(key, Dimensions()))
+        differing.push_back(fmt::format("{} is {} in the {}, {} in the {}", key, text(cell), side,
+                                        text(dimensions), other_side));
+    }
+    if (fewest.empty() || differing.size() < fewest.size()) fewest = std::move(differing);
+  }
+  return fmt::format("{}", fmt::join(fewest, "; "));
+}
+
+void refuse_unmatched(const SideCells& base, const SideCells& candidate) {
+  const auto check = [](const SideCells& cells, std::string_view side, const SideCells& others,
+                        std::string_view other_side) {
+    for (const auto& [dimensions, runs] : cells) {
+      if (others.contains(dimensions)) continue;
+      throw Error(ExitCode::kUsage,
+                  fmt::format("The sides' dimensions differ: {}; run both kernels with the same "
+                              "options, or give --common to leave out what one side lacks.",
+                              difference_of(dimensions, side, others, other_side)));
+    }
+  };
+  check(base, "base", candidate, "candidate");
+  check(candidate, "candidate", base, "base");
 }
 
 // ---- Order of cells ----
@@ -253,11 +383,14 @@ auto display_order(const Dimensions& d) {
 
 }  // namespace
 
+Family family_of(const MetricInfo& metric) {
+  if (metric.gating) return Family::kGating;
+  return metric.headline ? Family::kHeadline : Family::kOther;
+}
+
 bool Comparison::regressed() const {
   return std::ranges::any_of(cells, [](const Cell& cell) {
-    return std::ranges::any_of(cell.metrics, [](const MetricComparison& row) {
-      return row.verdict == Verdict::kRegressed;
-    });
+    return std::ranges::any_of(cell.metrics, &MetricComparison::regressed);
   });
 }
 
@@ -269,26 +402,27 @@ std::string Comparison::lab_note() const {
                      fmt::join(machines, ", "));
 }
 
-Comparison compare(const Input& base, const Input& candidate, double margin) {
+Comparison compare(const Input& base, const Input& candidate, const Criteria& criteria) {
   const SideCells cells_a = group(base);
   const SideCells cells_b = group(candidate);
   Comparison comparison{.base = describe(base),
                         .candidate = describe(candidate),
-                        .margin = margin,
+                        .margin = criteria.margin,
                         .cells = {},
                         .only_base = {},
                         .only_candidate = {},
                         .warnings = {}};
+  if (!criteria.common_only) refuse_unmatched(cells_a, cells_b);
   for (const auto& [dimensions, side] : cells_a) {
     const auto other = cells_b.find(dimensions);
     if (other == cells_b.end())
       comparison.only_base.push_back(dimensions);
     else
-      comparison.cells.push_back(compare_cell(dimensions, side, other->second, margin));
+      comparison.cells.push_back(compare_cell(dimensions, side, other->second));
   }
   for (const auto& [dimensions, side] : cells_b)
     if (!cells_a.contains(dimensions)) comparison.only_candidate.push_back(dimensions);
-  if (std::ranges::all_of(comparison.cells, &std::vector<std::uint64_t>::empty, &Cell::seeds)) {
+  if (std::ranges::all_of(comparison.cells, &std::vector<RunPair>::empty, &Cell::runs)) {
     throw Error(ExitCode::kUsage,
                 fmt::format("\"{}\" and \"{}\" have no pair of complete runs with equal dimensions "
                             "and seed ({} cells on both sides, {} only in the base, {} only in the "
@@ -303,7 +437,8 @@ Comparison compare(const Input& base, const Input& candidate, double margin) {
   warn_of_kernels(comparison.base, "base", comparison.warnings);
   warn_of_kernels(comparison.candidate, "candidate", comparison.warnings);
   warn_of_failures(cells_a, cells_b, comparison.warnings);
-  warn_of_environments(cells_a, cells_b, comparison.warnings);
+  check_environments(cells_a, cells_b, comparison.warnings);
+  judge_all(comparison);
   return comparison;
 }
 

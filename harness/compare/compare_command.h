@@ -15,6 +15,7 @@ struct CompareOptions {
   std::string candidate{};
   std::string output{};  // file; empty for standard output
   double margin = 0.01;  // fraction from 0 to 1
+  bool common_only = false;
   bool json = false;
   bool all = false;
   bool color = false;  // ignored for JSON and files

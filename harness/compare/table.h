@@ -9,24 +9,20 @@
 
 namespace dyield {
 
-inline constexpr std::string_view kCompareSchema = "dyield.compare/1";
+inline constexpr std::string_view kCompareSchema = "dyield.compare/2";
 
 struct TableOptions {
   bool all = false;    // every metric, not only the headline ones
   bool color = false;  // ANSI colours for verdicts
 };
 
-// A table for a terminal 100 columns wide: a block of rows for each cell, then
+// A table at most 100 columns wide: a block of rows for each cell, then
 // what was left out, warnings, regressions and, for emulated runs, the lab note.
 // Text from result files is stripped of control characters.
 std::string render_table(const Comparison& comparison, const TableOptions& options);
 
 // A line for each regression: the metric, its effect and the cell.
 std::vector<std::string> regressions(const Comparison& comparison);
-
-// `text` without control characters, so that text of a result file cannot reach
-// the terminal as an escape sequence.
-std::string printable(std::string text);
 
 // Everything in the comparison with the raw pairs, as kCompareSchema. The same
 // comparison gives the same text, which ends in a newline.

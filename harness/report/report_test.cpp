@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "report/report.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <regex>
+#include <sstream>
+
+#include "report/report_command.h"
+
+namespace dyield {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr std::string_view kNote =
+    "Lab: emulated (qemu-tcg-svm); virtual time, not bare-metal time";
+
+// Eight runs whose shootdowns are 100 to 107 times `factor`.
+Result result(const std::string& kernel, std::uint64_t factor, bool lab = true) {
+  Result r;
+  r.tool_version = "0.1";
+  r.command = {"dyield", "run", "it's <here>"};
+  r.kernel = kernel;
+  r.environment = {{"cpu_model", "X"},
+                   {"kernel", {{"image_sha256", kernel == "new" ? "ab" : "cd"}}}};
+  if (lab) r.environment["lab"] = {{"emulated", true}, {"machine", "qemu-tcg-svm"}};
+  r.dimensions = {{"workload", "all-to-all"}, {"vcpus", 6}, {"vms", 1}, {"cpus", 2}};
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    dyield::Run run;
+    run.seed = seed;
+    run.counts = {{"shootdowns", factor * (99 + seed)}, {"work", 1000}, {"yields_tried", 7 * seed}};
+    r.runs.push_back(run);
+  }
+  return r;
+}
+
+Comparisons compared(const Result& base, const Result& candidate) {
+  return {compare({"a", {{"a/base.json", base}}}, {"b", {{"b/new.json", candidate}}}, {})};
+}
+
+// The base has three times the shootdowns.
+Comparisons slower() {
+  return compared(result("old", 3), result("new", 1));
+}
+
+TEST(Report, EveryFormNamesTheLabTheVerdictAndTheCommands) {
+  for (const ReportFormat& format : kReportFormats) {
+    const std::string text = format.render(slower());
+    EXPECT_THAT(text, HasSubstr(kNote)) << format.name;
+    EXPECT_THAT(text, HasSubstr("dyield run")) << format.name;
+    EXPECT_TRUE(text.ends_with("\n")) << format.name;
+    const std::string hardware =
+        format.render(compared(result("old", 3, false), result("new", 1, false)));
+    EXPECT_THAT(hardware, Not(HasSubstr("Lab:"))) << format.name;
+  }
+}
+
+TEST(Report, CommandsAreQuotedForAShell) {
+  EXPECT_THAT(render_text(slower()), HasSubstr(R"(dyield run 'it'\''s <here>')"));
+  EXPECT_THAT(render_html(slower()), HasSubstr(R"(&lt;here&gt;)"));
+}
+
+TEST(Report, RobotLayout) {
+  const std::string text = render_lkml(slower());
+  EXPECT_THAT(text,
+              AllOf(HasSubstr("%stddev     %change         %stddev"), HasSubstr("-66.7%"),
+                    HasSubstr("shootdowns (worse)"), HasSubstr("REGRESSED: shootdowns x0.333")));
+}
+
+TEST(Report, OvercommitTableHasMeanAndMedian) {
+  const auto rows = overcommit_rows(slower().front());
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_THAT(rows[0], ::testing::ElementsAre("all-to-all", "3:1", "8", "mean", "31.500", "31.500",
+                                              "310.5", "103.5"));
+  EXPECT_EQ(rows[1][3], "median");
+}
+
+TEST(Report, HtmlIsOnePageWhoseLinksLeadSomewhere) {
+  Comparisons comparisons = slower();
+  comparisons.push_back(compared(result("old", 3), result("<script>", 3)).front());
+  const std::string html = render_html(comparisons);
+  EXPECT_THAT(html, AllOf(Not(HasSubstr("<script>")), Not(HasSubstr("src=")),
+                          Not(HasSubstr("url(")), Not(HasSubstr("http"))));
+  std::set<std::string> ids;
+  const std::regex id(R"rx(id="([^"]+)")rx");
+  for (std::sregex_iterator it(html.begin(), html.end(), id), end; it != end; ++it)
+    EXPECT_TRUE(ids.insert((*it)[1]).second) << (*it)[1] << " occurs twice";
+  const std::regex link(R"rx(href="#([^"]+)")rx");
+  std::size_t links = 0;
+  for (std::sregex_iterator it(html.begin(), html.end(), link), end; it != end; ++it, ++links)
+    EXPECT_TRUE(ids.contains((*it)[1])) << (*it)[1];
+  EXPECT_GT(links, 100U);
+}
+
+TEST(Report, KtapFailsGatingMetricsOnly) {
+  const std::string worse = render_ktap(slower());
+  EXPECT_TRUE(worse.starts_with("KTAP version 1\n1..1\n"));
+  EXPECT_THAT(worse, AllOf(HasSubstr("\n  1..2\n"), HasSubstr("\n  not ok 1 shootdowns\n"),
+                           HasSubstr("\n  ok 2 work\n"), HasSubstr("\nnot ok 1 new: all-to-all")));
+  Result few = result("new", 1);
+  few.runs.resize(3);
+  EXPECT_THAT(render_ktap(compared(result("old", 3), few)),
+              AllOf(HasSubstr("\n  ok 1 shootdowns # SKIP too few\n"),
+                    HasSubstr("# SKIP no gating metric was decided\n")));
+}
+
+// The patterns and required properties of kcidb's schema 5.0.
+TEST(Report, KcidbKeepsToItsSchema) {
+  const Json json = Json::parse(render_kcidb(slower()));
+  EXPECT_EQ(json["version"], (Json{{"major", 5}, {"minor", 0}}));
+  const std::regex id("^[a-z0-9_]+:.*$");
+  const std::regex path("^([a-zA-Z0-9_-]+(\\.[a-zA-Z0-9_-]+)*)?$");
+  EXPECT_EQ(json["checkouts"][0]["id"], "dyield:ab");
+  EXPECT_EQ(json["builds"][0]["checkout_id"], json["checkouts"][0]["id"]);
+  std::map<std::string, std::string> status;
+  std::set<std::string> ids;
+  for (const Json& test : json["tests"]) {
+    EXPECT_EQ(test["build_id"], json["builds"][0]["id"]);
+    EXPECT_TRUE(std::regex_match(test["id"].get<std::string>(), id));
+    EXPECT_TRUE(ids.insert(test["id"].get<std::string>()).second);
+    EXPECT_TRUE(std::regex_match(test["path"].get<std::string>(), path)) << test["path"];
+    EXPECT_EQ(test["environment"]["comment"], kNote);
+    status[test["path"].get<std::string>()] = test["status"].get<std::string>();
+  }
+  EXPECT_EQ(status["dyield.all-to-all.shootdowns"], "FAIL");
+  EXPECT_EQ(status["dyield.all-to-all.work"], "PASS");
+  EXPECT_EQ(status["dyield.all-to-all.yields_tried"], "DONE");
+}
+
+TEST(Report, UnknownFormatIsAUsageError) {
+  std::ostringstream out;
+  EXPECT_THROW(run_report({.base = "a", .candidates = {"b"}, .format = "pdf"}, out), Error);
+}
+
+}  // namespace
+}  // namespace dyield
