@@ -55,11 +55,6 @@ constexpr std::array kNotInPlan = {"help", "resume", "output", "json", "dry-run"
 
 void add_options(CLI::App& sub, Options& options);
 
-std::string command_line_name(std::string name) {
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
-}
-
 // The first `wanted` CPUs this process may use; all of them for 0.
 std::vector<int> choose_cpus(std::uint32_t wanted) {
   cpu_set_t set;
@@ -338,8 +333,8 @@ Session session_of(const Options& options) {
   }
   if (!options.until_ci.empty()) {
     session.until = parse_fraction("--until-ci", options.until_ci);
-    // Of fewer, an interval is narrow by luck.
-    session.seeds = std::max<std::uint64_t>(session.seeds, 5);
+    // Fewer have no interval.
+    session.seeds = std::max<std::uint64_t>(session.seeds, kMinPairs);
     session.max_seeds = std::max(options.max_seeds, session.seeds);
   }
   if (!session.sides.empty() && !options.output.empty() && !is_run_directory(options.output)) {

@@ -82,15 +82,14 @@ double parse_fraction(const std::string& option, const std::string& text) {
 }
 
 std::optional<double> relative_half_width(std::span<const Pair> runs, bool paired) {
-  if (runs.size() < 3) return std::nullopt;
   std::optional<Effect> effect;
   if (paired) {
     effect = compare_ratio(runs).effect;
   } else {
-    // The interval of a mean is that of its difference to nothing.
+    // The interval of a level is that of its shift from nothing.
     std::vector<Pair> against_nothing;
     for (const Pair& run : runs) against_nothing.push_back({0, run.b});
-    effect = mean_difference(against_nothing);
+    effect = shift(against_nothing);
   }
   if (!effect || !effect->interval || effect->value == 0) return std::nullopt;
   return (effect->interval->high - effect->interval->low) / 2 / std::abs(effect->value);

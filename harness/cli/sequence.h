@@ -47,8 +47,8 @@ std::vector<SideSpec> parse_sides(std::span<const std::string> options, bool con
 double parse_fraction(const std::string& option, const std::string& text);
 
 // Half the width of the 95 % interval, as a fraction of what it encloses: of the
-// mean of b, or with `paired` of the ratio b / a. Absent for fewer than three
-// runs, whose interval is narrow by luck alone, and where it is not defined.
+// level of b, or with `paired` of the ratio b / a. Absent for fewer than kMinPairs
+// runs, and where it is not defined.
 std::optional<double> relative_half_width(std::span<const Pair> runs, bool paired);
 
 }  // namespace dyield
