@@ -5,13 +5,13 @@
 
 SEEDS ?= 10
 
-.PHONY: help setup harness kernels demo test test-quick series-apply series-check series-export lab-shell format clean
+.PHONY: help setup harness kernels demo matrix test test-quick series-apply series-check series-export lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 	@echo
-	@echo 'Variables: SEEDS=N (demo, default 10), KERNEL_TREE=/path (a kernel source of your own),'
+	@echo 'Variables: SEEDS=N (demo, matrix; default 10), KERNEL_TREE=/path (a kernel source of your own),'
 	@echo 'DYIELD_BUILD=/path (instead of build/).'
 
 setup: ## install what is missing (as root), fetch the kernel source
@@ -25,6 +25,9 @@ kernels: setup ## build the lab kernels mainline and patched
 
 demo: harness kernels ## compare patched with mainline in the lab, print the table
 	@scripts/demo --seeds $(SEEDS) $(DEMO_OPTIONS)
+
+matrix: harness kernels ## every workload x overcommit x placement; goes on where it stopped
+	@scripts/matrix --seeds $(SEEDS) $(MATRIX_OPTIONS)
 
 test: setup ## run every test; closes with "N passed, N failed, N skipped"
 	@scripts/test
