@@ -5,10 +5,9 @@
 # Needs the kernel mainline and the harness built.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=scripts/tests/check.sh
+. "$here/check.sh"
 lab=$here/../lab
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-passed=0 failed=0
 
 # expect NAME STATUS FILE TEXT LAB-ARGUMENTS...: FILE (out or err) holds TEXT.
 expect() {
@@ -16,24 +15,11 @@ expect() {
   shift 4
   "$lab" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || got=$?
   if [[ $got == "$want" ]] && { [[ -z $text ]] || grep -qF -- "$text" "$tmp/$file"; }; then
-    passed=$((passed + 1))
-    echo "ok lab: $name"
+    verdict "lab: $name" 0
   else
-    failed=$((failed + 1))
-    echo "not ok lab: $name"
+    verdict "lab: $name" 1
     echo "  exit $got, wanted $want with \"$text\" on std$file; it wrote:" >&2
     tail -n 20 "$tmp/out" "$tmp/err" >&2
-  fi
-}
-
-check() {
-  if [[ $2 == "$3" ]]; then
-    passed=$((passed + 1))
-    echo "ok lab: $1"
-  else
-    failed=$((failed + 1))
-    echo "not ok lab: $1"
-    echo "  got '$2', wanted '$3'" >&2
   fi
 }
 
@@ -48,7 +34,7 @@ expect "arguments arrive as they were given" 0 out "[$odd]" mainline -- sh -c 'e
 echo "from outside" >"$tmp/input"
 expect "files go in, and files come out" 0 out "" --file "$tmp/input" --out "$tmp/result" \
   mainline -- sh -c 'mkdir /out/sub; cp /in/input /out/sub/copy; echo x > /out/plain'
-check "what came out is what went in" "$(cat "$tmp/result/sub/copy" 2>&1)" "from outside"
+same "lab: what came out is what went in" "$(cat "$tmp/result/sub/copy" 2>&1)" "from outside"
 expect "as many CPUs as asked for" 0 out "4" --cpus 4 mainline -- nproc
 expect "a command past its time is killed" 124 err "did not end within 4 s" \
   --timeout 4 mainline -- sh -c 'while :; do :; done'
@@ -65,8 +51,7 @@ expect "nothing is run with --dry-run" 0 out "-icount" --dry-run mainline -- tru
 
 "$lab" mainline -- sh -c 'cat /proc/stat /proc/interrupts; dmesg' >"$tmp/first"
 "$lab" mainline -- sh -c 'cat /proc/stat /proc/interrupts; dmesg' >"$tmp/second"
-check "two runs are the same run, to the last interrupt" \
+same "lab: two runs are the same run, to the last interrupt" \
   "$(cmp "$tmp/first" "$tmp/second" && wc -l <"$tmp/first" | grep -cv '^0$')" "1"
 
-echo "$passed passed, $failed failed"
-((failed == 0))
+finish

@@ -9,9 +9,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-passed=0 failed=0
+# shellcheck source=scripts/tests/check.sh
+. "$here/check.sh"
 
 # A Linux tree as a user has it, with the files that the series touches.
 scratch_tree() {
@@ -53,14 +52,7 @@ mapfile -t commands < <(sed -n 's/^\$ //p' README.md | sed 's/ *#.*//')
 for command in "${commands[@]}"; do
   status=0
   run_command "$command" >"$tmp/log" 2>&1 </dev/null || status=$?
-  if ((status == 0)); then
-    passed=$((passed + 1))
-    echo "ok README: $command"
-  else
-    failed=$((failed + 1))
-    echo "not ok README: $command (exit $status)"
-    tail -n 20 "$tmp/log" >&2
-  fi
+  verdict "README: $command" "$status"
+  ((status == 0)) || tail -n 20 "$tmp/log" >&2
 done
-echo "$passed passed, $failed failed"
-((failed == 0 && passed > 0))
+finish

@@ -4,10 +4,9 @@
 # scripts/series on a scratch tree: nothing is built.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=scripts/tests/check.sh
+. "$here/check.sh"
 series=$here/../series
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-passed=0 failed=0
 
 # No configuration of the user's or the machine's changes what is tested.
 export GIT_CONFIG_GLOBAL=$tmp/gitconfig GIT_CONFIG_NOSYSTEM=1
@@ -15,30 +14,6 @@ export DYIELD_BUILD=$tmp/build DYIELD_PATCHES=$tmp/patches KERNEL_TREE=$tmp/linu
 git config --global user.name Tester
 git config --global user.email tester@localhost
 git config --global init.defaultBranch main
-
-# expect NAME STATUS SENTENCE COMMAND...: what it wrote is left in $tmp/out.
-expect() {
-  local name=$1 want=$2 sentence=$3 got=0
-  shift 3
-  "$@" >"$tmp/out" 2>&1 </dev/null || got=$?
-  if [[ $got == "$want" ]] && grep -qF -- "$sentence" "$tmp/out"; then
-    verdict "$name" 0
-  else
-    verdict "$name" 1
-    echo "  exit $got, wanted $want with \"$sentence\"; it wrote:" >&2
-    sed 's/^/  /' "$tmp/out" >&2
-  fi
-}
-
-verdict() {
-  if (($2 == 0)); then
-    passed=$((passed + 1))
-    echo "ok $1"
-  else
-    failed=$((failed + 1))
-    echo "not ok $1"
-  fi
-}
 
 tree() { git -C "$KERNEL_TREE" "$@"; }
 
@@ -153,5 +128,4 @@ expect 'a listed patch that is missing' 1 'lists 0004-gone.patch' "$series" chec
 sed -i '/gone/d; /base/d' "$DYIELD_PATCHES/series"
 expect 'no base' 1 'does not state what it is based on' "$series" check
 
-echo "$passed passed, $failed failed"
-((failed == 0))
+finish

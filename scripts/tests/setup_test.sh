@@ -5,13 +5,13 @@
 # system's apt stays as it was. Installs nothing and downloads package lists only.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=scripts/tests/check.sh
+. "$here/check.sh"
 setup=$here/../setup
-tmp=$(mktemp -d)
 # The test that changes its user has to get at the files.
 chmod 755 "$tmp"
 full=$tmp/full
 trap 'umount "$full" 2>/dev/null || true; rm -rf "$tmp"' EXIT
-passed=0 failed=0
 ((EUID == 0)) || {
   echo "setup_test.sh: skipped: only root can install packages and become somebody else; run it as root" >&2
   exit 4
@@ -22,30 +22,6 @@ echo bash >"$tmp/packages"
 export DYIELD_BUILD=$tmp/build DYIELD_PACKAGES=$tmp/packages DYIELD_FREE_MB=1
 unset KERNEL_TREE DYIELD_MIRROR DYIELD_SUITE
 apt_state=$(find /etc/apt /var/lib/apt/lists -type f -exec sha256sum {} + | sort | sha256sum)
-
-verdict() {
-  if (($2 == 0)); then
-    passed=$((passed + 1))
-    echo "ok $1"
-  else
-    failed=$((failed + 1))
-    echo "not ok $1"
-  fi
-}
-
-# expect NAME STATUS SENTENCE [VARIABLE=VALUE...] COMMAND...
-expect() {
-  local name=$1 want=$2 sentence=$3 got=0
-  shift 3
-  env "$@" >"$tmp/out" 2>&1 </dev/null || got=$?
-  if [[ $got == "$want" ]] && grep -qF -- "$sentence" "$tmp/out"; then
-    verdict "$name" 0
-  else
-    verdict "$name" 1
-    echo "  exit $got, wanted $want with \"$sentence\"; it wrote:" >&2
-    sed 's/^/  /' "$tmp/out" >&2
-  fi
-}
 
 expect 'help' 0 'KERNEL_TREE=~/linux' "$setup" --help
 expect 'an argument' 2 'takes no argument' "$setup" now
@@ -88,5 +64,4 @@ fi
 verdict "the system's apt is as it was" "$([[ $apt_state == \
   "$(find /etc/apt /var/lib/apt/lists -type f -exec sha256sum {} + | sort | sha256sum)" ]]; echo $?)"
 
-echo "$passed passed, $failed failed"
-((failed == 0))
+finish
