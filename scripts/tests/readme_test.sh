@@ -30,6 +30,7 @@ in_lab() { scripts/lab --out "$tmp/out" patched -- sh -c "cd /out && $1"; }
 run_command() {
   case $1 in
     'make demo') make demo SEEDS=1 DEMO_OPTIONS="--out $tmp/demo --duration 0.1 --cell unicast:4:2" ;;
+    'make matrix') make matrix SEEDS=1 MATRIX_OPTIONS="--out $tmp/matrix --duration 0.02 --rows fair --overcommit 2" ;;
     'make test') echo 'is what runs this' ;;
     'make help') make help ;;
     'make series-check') echo 'is a test of its own, just before this one' ;;
