@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "compare/words.h"
 #include "report/report.h"
@@ -26,6 +27,7 @@ a{color:inherit}
 .lab{border:2px solid var(--bad);padding:.5rem .75rem;font-weight:600}
 .soft,caption{color:var(--soft);font-size:.875rem}
 caption{text-align:left;padding:.25rem 0}
+th[scope=row]{max-width:18rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.9rem}
 th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:middle}
 th:first-child,td:first-child{text-align:left}
@@ -51,6 +53,7 @@ pre,code{font-size:.85rem;overflow-wrap:anywhere;white-space:pre-wrap}
 .stack th,.stack td{border:0;text-align:left;padding:.1rem 0}
 .stack td{display:flex;justify-content:space-between;gap:1rem}
 .stack td::before{content:attr(data-label);color:var(--soft)}
+.stack td span{text-align:right}
 .stack td.plot::before{content:none}
 td.plot{min-width:0}}
 )";
@@ -84,7 +87,7 @@ std::string cell_html(std::string_view label, std::string_view html) {
 
 // ---- The plot of a cell's effects ----
 
-// A logarithmic axis of ratios, common to the metrics of a cell.
+// A logarithmic axis of ratios, common to the rows of a table.
 struct Axis {
   double low = 0.9;
   double high = 1.1;
@@ -99,14 +102,14 @@ const std::optional<Effect>& as_ratio(const MetricComparison& row) {
   return row.stats.effect && row.stats.effect->is_ratio() ? row.stats.effect : row.ratio;
 }
 
-Axis axis_of(const Cell& cell) {
+Axis axis_of(const std::vector<MetricComparison>& rows) {
   Axis axis;
   const auto see = [&](double ratio) {
     if (!(ratio > 0)) return;
     axis.low = std::clamp(ratio, 1e-3, axis.low);
     axis.high = std::clamp(ratio, axis.high, 1e3);
   };
-  for (const MetricComparison& row : cell.metrics) {
+  for (const MetricComparison& row : rows) {
     const std::optional<Effect>& effect = as_ratio(row);
     if (!effect || row.metric->better == Better::kNeither) continue;
     see(effect->value);
@@ -211,37 +214,97 @@ std::string samples_html(const Cell& cell, const MetricComparison& row, const st
   return out + "</tbody></table></div></details>\n";
 }
 
+constexpr std::string_view kMetricHead =
+    "<table class=\"stack\"><thead><tr><th scope=\"col\">metric</th><th scope=\"col\">plot</th><th "
+    "scope=\"col\">base mean</th><th scope=\"col\">candidate mean</th><th "
+    "scope=\"col\">effect</th><th "
+    "scope=\"col\">95 % interval</th><th scope=\"col\">adjusted p</th><th "
+    "scope=\"col\">pairs</th><th scope=\"col\">verdict</th></tr></thead><tbody>\n";
+constexpr std::string_view kTableEnd = "</tbody></table>\n";
+
 std::string cell_section(const Comparison& comparison, const Cell& cell, const std::string& id,
                          std::size_t number) {
-  const Axis axis = axis_of(cell);
-  std::string out =
-      fmt::format("<h3>{}</h3>\n", escaped(title(cell.dimensions, common_dimensions(comparison))));
-  out += fmt::format(
-      "<table class=\"stack\"><caption>The plot shows candidate / base with its 95 % interval, "
-      "from x{:.2g} to "
-      "x{:.3g}, logarithmic; the line is no change, the band the margin. Numbers link to their "
-      "samples.</caption>"
-      "<thead><tr><th scope=\"col\">metric</th><th scope=\"col\">plot</th><th scope=\"col\">base "
-      "mean</th><th "
-      "scope=\"col\">candidate mean</th><th scope=\"col\">effect</th><th scope=\"col\">95 % "
-      "interval</th><th "
-      "scope=\"col\">adjusted p</th><th scope=\"col\">pairs</th><th "
-      "scope=\"col\">verdict</th></tr></thead><tbody>\n",
-      axis.low, axis.high);
-  std::string samples;
+  const Axis axis = axis_of(cell.metrics);
+  std::string headline, others, samples;
+  std::size_t more = 0;
   for (const MetricComparison& row : cell.metrics) {
     const std::string anchor = fmt::format("{}-{}", id, row.metric->name);
-    out += metric_html(row, axis, comparison.margin, anchor);
+    const std::string html = metric_html(row, axis, comparison.margin, anchor);
+    (row.metric->headline ? headline : others) += html;
+    if (!row.metric->headline) more++;
     samples += samples_html(cell, row, anchor, number);
   }
-  return out + "</tbody></table>\n" + samples;
+  std::string out = fmt::format(
+      "<h3 id=\"{}\">{}</h3>\n<p class=\"soft\">The plot shows candidate / base with its 95 % "
+      "interval, from x{:.2g} to x{:.3g}, logarithmic; the line is no change, the band the margin. "
+      "Numbers link to their samples.</p>\n{}{}{}",
+      id, escaped(title(cell.dimensions, common_dimensions(comparison))), axis.low, axis.high,
+      kMetricHead, headline, kTableEnd);
+  if (more > 0)
+    out += fmt::format("<details><summary>{} more metrics</summary>\n{}{}{}</details>\n", more,
+                       kMetricHead, others, kTableEnd);
+  return out + "<details><summary>Samples</summary>\n" + samples + "</details>\n";
+}
+
+// What a cell comes to: the first metric that gates, and what explains it.
+std::vector<const MetricComparison*> summary_of(const Cell& cell) {
+  std::vector<const MetricComparison*> rows;
+  for (const MetricComparison& row : cell.metrics)
+    if (row.metric->gating && rows.empty()) rows.push_back(&row);
+  for (const MetricComparison& row : cell.metrics)
+    if (!row.metric->gating && row.metric->headline) rows.push_back(&row);
+  return rows;
+}
+
+// One line a cell: the whole matrix at a glance.
+std::string overview_html(const Comparison& comparison, std::size_t number) {
+  if (comparison.cells.size() < 2) return "";
+  std::vector<MetricComparison> firsts;
+  for (const Cell& cell : comparison.cells)
+    for (const MetricComparison* row : summary_of(cell))
+      if (row->metric->gating) firsts.push_back(*row);
+  const Axis axis = axis_of(firsts);
+  std::string out = fmt::format(
+      "<h3>All cells</h3>\n<p class=\"soft\">Of each cell its own measure of progress, with the "
+      "plot from x{:.2g} to x{:.3g}, and what explains it. Each links to its section.</p>\n<table "
+      "class=\"stack\"><thead><tr><th scope=\"col\">cell</th><th scope=\"col\">plot</th><th "
+      "scope=\"col\">progress</th><th scope=\"col\">effect</th><th scope=\"col\">95 % "
+      "interval</th><th scope=\"col\">explained by</th><th "
+      "scope=\"col\">verdict</th></tr></thead><tbody>\n",
+      axis.low, axis.high);
+  for (std::size_t i = 0; i < comparison.cells.size(); ++i) {
+    const Cell& cell = comparison.cells[i];
+    const auto rows = summary_of(cell);
+    if (rows.empty() || !rows.front()->metric->gating) continue;
+    const MetricComparison& first = *rows.front();
+    std::string why;
+    for (const MetricComparison* row : rows) {
+      if (row == &first || !row->stats.effect) continue;
+      why += fmt::format("{}{} {}", why.empty() ? "" : "<br>", row->metric->name,
+                         effect_text(row->stats.effect));
+    }
+    const bool regressed =
+        std::ranges::any_of(cell.metrics, [](const auto& row) { return row.regressed(); });
+    out += fmt::format("<tr><th scope=\"row\"><a href=\"#k{}-{}\">{}</a></th>", number, i,
+                       escaped(title(cell.dimensions, common_dimensions(comparison)))) +
+           fmt::format("<td class=\"plot\">{}</td>", forest_plot(first, axis, comparison.margin)) +
+           cell_html("progress", first.metric->name) +
+           cell_html("effect", effect_text(first.stats.effect)) +
+           cell_html("95 % interval", interval_text(first.stats.effect)) +
+           cell_html("explained by", why.empty() ? "-" : fmt::format("<span>{}</span>", why)) +
+           cell_html("verdict", regressed ? "<span class=\"regressed\">REGRESSED</span>"
+                                          : fmt::format("<span class=\"{}\">{}</span>",
+                                                        words(first.verdict).json,
+                                                        words(first.verdict).table)) +
+           "</tr>\n";
+  }
+  return out + std::string(kTableEnd);
 }
 
 std::string overcommit_html(const Comparison& comparison) {
   std::string out =
-      "<h3>By overcommit</h3>\n<table class=\"stack\"><caption>Calls of kvm_vcpu_yield_to() and "
-      "shootdowns of a "
-      "run</caption><thead><tr>";
+      "<h3>By overcommit</h3>\n<p class=\"soft\">Calls of kvm_vcpu_yield_to() and shootdowns of a "
+      "run</p>\n<table class=\"stack\"><thead><tr>";
   for (const std::string_view column : kOvercommitColumns)
     out += fmt::format("<th scope=\"col\">{}</th>", column);
   out += "</tr></thead><tbody>\n";
@@ -273,18 +336,23 @@ std::string names(const Side& side) {
 
 std::string render_html(const Comparisons& comparisons) {
   const Side& base = comparisons.front().base;
+  std::vector<std::string> candidates;
+  for (const Comparison& comparison : comparisons)
+    candidates.push_back(names(comparison.candidate));
+  const std::string heading =
+      fmt::format("{} against {}", fmt::join(candidates, ", "), names(base));
   std::string out = fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-      "content=\"width=device-width,initial-scale=1\"><title>dyield: against "
-      "{0}</title>\n<style>{1}</style></head>"
-      "<body><main>\n<h1>dyield report: against {0}</h1>\n",
-      names(base), kStyle);
+      "content=\"width=device-width,initial-scale=1\"><title>dyield: "
+      "{0}</title>\n<style>{1}</style></head><body><main>\n<h1>dyield: {0}</h1>\n",
+      heading, kStyle);
   if (const std::string note = lab_note(comparisons); !note.empty())
     out += fmt::format("<p class=\"lab\">{}</p>\n", escaped(note));
   for (std::size_t i = 0; i < comparisons.size(); ++i) {
     const Comparison& comparison = comparisons[i];
-    out +=
-        fmt::format("<section><h2>{} against {}</h2>\n", names(comparison.candidate), names(base));
+    out += "<section>";
+    if (comparisons.size() > 1)
+      out += fmt::format("<h2>{} against {}</h2>\n", candidates[i], names(base));
     out += fmt::format("<p class=\"{}\">{}</p>\n", comparison.regressed() ? "regressed" : "soft",
                        comparison.regressed() ? "A gating metric regressed."
                                               : "No regression shown in a gating metric.");
@@ -295,6 +363,7 @@ std::string render_html(const Comparisons& comparisons) {
         escaped(list(common_dimensions(comparison))), 100 * comparison.margin, kAlpha);
     for (const std::string& warning : comparison.warnings)
       out += fmt::format("<p class=\"worse\">Warning: {}</p>\n", escaped(warning));
+    out += overview_html(comparison, i);
     for (std::size_t cell = 0; cell < comparison.cells.size(); ++cell)
       out += cell_section(comparison, comparison.cells[cell], fmt::format("k{}-{}", i, cell), i);
     out += overcommit_html(comparison);
