@@ -121,6 +121,13 @@ struct {
 	__uint(max_entries, 1); /* set by the harness */
 } targets SEC(".maps");
 
+/*
+ * From a program on a tracepoint: perf's own users of it get the event, too,
+ * which they would not for 0 (perf_trace_run_bpf_submit() in
+ * kernel/events/core.c).
+ */
+#define PASS_ON 1
+
 static struct dyield_thread *thread_of(u32 tid)
 {
 	return bpf_map_lookup_elem(&threads, &tid);
@@ -348,26 +355,26 @@ int yield_reason(struct trace_event_raw_kvm_directed_yield___dyield *ctx)
 	int yielded = ctx->yielded;
 
 	if (!thread)
-		return 0;
+		return PASS_ON;
 	c = counts_of(thread);
 	if (!c)
-		return 0;
+		return PASS_ON;
 	if (code > DYIELD_REASON_UNKNOWN)
 		code = DYIELD_REASON_UNKNOWN;
 	reason = &c->reason[code];
 	if (ctx->target_id < 0) {
 		if (thread->exit_phase != DYIELD_PHASE_MEASURE)
-			return 0;
+			return PASS_ON;
 		reason->tried++;
 		reason->nobody_waiting += thread->exit_waiting;
 		reason->nobody_starved += thread->exit_starved;
-		return 0;
+		return PASS_ON;
 	}
 	if (thread->exit_phase == DYIELD_PHASE_MEASURE && yielded > 0 &&
 	    thread->exit_starved && thread->awaited)
 		reason->starved_to_awaited++;
 	if (thread->phase != DYIELD_PHASE_MEASURE)
-		return 0;
+		return PASS_ON;
 	reason->tried++;
 	if (yielded > 0) {
 		reason->made++;
@@ -378,7 +385,7 @@ int yield_reason(struct trace_event_raw_kvm_directed_yield___dyield *ctx)
 	} else {
 		reason->failed_alone++;
 	}
-	return 0;
+	return PASS_ON;
 }
 
 static void becomes_runnable(struct dyield_thread *thread)
@@ -502,16 +509,16 @@ int audit_exit(struct trace_event_raw_kvm_exit___dyield *ctx)
 	u32 reason;
 
 	if (!thread)
-		return 0;
+		return PASS_ON;
 	c = counts_of(thread);
 	if (!c)
-		return 0;
+		return PASS_ON;
 	c->audit_exits++;
 	reason = ctx->isa == KVM_ISA_VMX ? VMX_EXIT_REASON_PAUSE
 					 : SVM_EXIT_PAUSE;
 	if (ctx->exit_reason == reason)
 		c->audit_pause_exits++;
-	return 0;
+	return PASS_ON;
 }
 
 /* Who is who: at each KVM_RUN, which is rare, as the payload rarely leaves. */

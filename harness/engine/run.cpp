@@ -277,6 +277,11 @@ class Runner {
       probes_->add_thread(tids_[slot], thread);
     }
     if (config_.probes) perf_.emplace(thread_events(), tids_, spare_files_);
+    if (config_.audit) {
+      // Over the whole run, like the other accounts of the audit.
+      perf_audit_.emplace(kvm_events(), tids_, spare_files_);
+      perf_audit_->start();
+    }
     release_threads();
   }
 
@@ -329,7 +334,6 @@ class Runner {
   void collect_probes();
   void collect_reasons();
   void collect_delays();
-  void collect_perf();
   void collect_audit();
 
   const RunConfig& config_;
@@ -337,6 +341,7 @@ class Runner {
   std::vector<std::unique_ptr<Vm>> vms_;
   std::optional<Probes> probes_;
   std::optional<PerfCounters> perf_;
+  std::optional<PerfCounters> perf_audit_;
   std::uint64_t spare_files_ = 0;
   EventLoop loop_;
 
@@ -358,19 +363,9 @@ class Runner {
   std::vector<std::thread> threads_;
 };
 
-void Runner::collect() {
-  run_.seed = config_.seed;
-  run_.detail["measured_ns"] = measured_.value_or(nanoseconds{}).count();
-
-  collect_guests(run_, vms_, config_);
-  if (probes_) collect_probes();
-  if (perf_) collect_perf();
-  if (run_.status == RunStatus::kFailed) run_.counts.clear();
-}
-
-void Runner::collect_perf() {
+Json perf_json(const PerfCounters& counters) {
   Json perf = Json::object();
-  for (const PerfCount& c : perf_->read()) {
+  for (const PerfCount& c : counters.read()) {
     Json& entry = perf[std::string(c.name)];
     if (c.value) {
       entry = {{"value", *c.value}, {"unit", c.unit}, {"share_counted", c.share_counted}};
@@ -378,7 +373,17 @@ void Runner::collect_perf() {
       entry = {{"absent", c.absent}};
     }
   }
-  run_.detail["perf"] = std::move(perf);
+  return perf;
+}
+
+void Runner::collect() {
+  run_.seed = config_.seed;
+  run_.detail["measured_ns"] = measured_.value_or(nanoseconds{}).count();
+
+  collect_guests(run_, vms_, config_);
+  if (probes_) collect_probes();
+  if (perf_) run_.detail["perf"] = perf_json(*perf_);
+  if (run_.status == RunStatus::kFailed) run_.counts.clear();
 }
 
 void Runner::collect_probes() {
@@ -528,6 +533,7 @@ void Runner::collect_audit() {
         {"awaited_vcpus", awaited},
         {"waiting_for_cpu_by_kvm_flags_only", flags_only},
         {"waiting_for_cpu_by_scheduler_only", sched_only}}},
+      {"perf", perf_json(*perf_audit_)},
       {"guest", {{"ipis_sent", run_.detail["whole_run"]["ipis_sent"]}}},
   };
 }

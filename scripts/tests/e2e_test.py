@@ -78,8 +78,8 @@ def the_sources_of_every_count_agree():
             where = f"{kernel} {workload}"
             equal(f"{where}: PAUSE exits by fentry and by tracepoint",
                   bpf["on_spin_calls"], bpf["kvm_exit_pause"])
-            equal(f"{where}: exits by tracepoint and by KVM's statistics",
-                  bpf["kvm_exit"], audit["kvm_stat"]["exits"])
+            equal(f"{where}: exits by tracepoint, by perf, and by KVM's statistics",
+                  bpf["kvm_exit"], audit["perf"]["kvm_exit"]["value"], audit["kvm_stat"]["exits"])
             equal(f"{where}: IPIs by guest, acknowledged by guest, accepted by KVM",
                   whole["ipis_sent"], whole["flushes"], bpf["kvm_apic_accept_irq"])
             assert bpf["on_spin_calls"] > 0 and whole["ipis_sent"] > 0, audit
