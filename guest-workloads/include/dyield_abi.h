@@ -11,7 +11,7 @@
 #define DYIELD_ABI_H
 
 #define DYIELD_ABI_MAGIC	0x64596c6449654c44ULL
-#define DYIELD_ABI_VERSION	2
+#define DYIELD_ABI_VERSION	3
 
 /*
  * Guest physical layout, one memory slot from 0. Everything below
@@ -111,6 +111,7 @@ enum dyield_does {
 	DYIELD_DOES_WAKES = 1 << 3,
 	DYIELD_DOES_TICKS = 1 << 4,
 	DYIELD_DOES_LAZY = 1 << 5, /* idle receivers get no IPI */
+	DYIELD_DOES_HARM = 1 << 6, /* what no sane guest does */
 };
 
 /*
@@ -205,7 +206,23 @@ enum dyield_does {
 	  "all to all, with a local timer tick of 1 ms on every vCPU")         \
 	X(SPIN_BESIDE_COMPUTE, spin_beside_compute, fair, all_to_all, X2APIC,  \
 	  DYIELD_DOES_SHOOTDOWNS, COMPUTE,                                     \
-	  "VMs 0, 2, ... shoot down all to all, VMs 1, 3, ... compute")
+	  "VMs 0, 2, ... shoot down all to all, VMs 1, 3, ... compute")        \
+	X(HOSTILE_ICR, hostile_icr, hostile, hostile_apic, X2APIC,             \
+	  DYIELD_DOES_HARM, HOSTILE_ICR,                                       \
+	  "random ICR, self-IPI, EOI and TPR writes, EOIs left out, spins")    \
+	X(HOSTILE_XAPIC, hostile_xapic, hostile, hostile_apic, XAPIC,          \
+	  DYIELD_DOES_HARM, HOSTILE_XAPIC, "the same in xAPIC mode")           \
+	X(HOSTILE_PV, hostile_pv, hostile, hostile_pv, PV, DYIELD_DOES_HARM,   \
+	  HOSTILE_PV, "random send-IPI, kick and yield hypercalls, and spins") \
+	X(HOSTILE_FLOOD, hostile_flood, hostile, hostile_flood, X2APIC,        \
+	  DYIELD_DOES_HARM, HOSTILE_FLOOD,                                     \
+	  "every vCPU floods all the others and itself with IPIs")             \
+	X(HOSTILE_SPIN, hostile_spin, hostile, hostile_spin, X2APIC,           \
+	  DYIELD_DOES_HARM, HOSTILE_SPIN,                                      \
+	  "every vCPU spins for long, and nobody sends")                       \
+	X(HOSTILE_BESIDE_COMPUTE, hostile_beside_compute, hostile,             \
+	  hostile_apic, X2APIC, DYIELD_DOES_HARM, COMPUTE,                     \
+	  "VMs 0, 2, ... do as hostile-icr, VMs 1, 3, ... compute")
 
 enum dyield_workload {
 #define X(id, name, group, program, way, does, beside, text) \
@@ -239,7 +256,9 @@ enum dyield_workload {
 	X(LOST_TURN, lost_turn, DYIELD_DOES_WAKES,                            \
 	  "every 8th turn, a vCPU takes the next three in one")               \
 	X(LOST_TICK, lost_tick, DYIELD_DOES_TICKS,                            \
-	  "the fourth tick of each vCPU is its last")
+	  "the fourth tick of each vCPU is its last")                         \
+	X(STRAY, stray, 0,                                                    \
+	  "vCPU 0 of each VM passes for another VM's in the audit of yields")
 
 enum dyield_fault {
 #define X(id, name, needs, text) DYIELD_FAULT_##id,
@@ -353,7 +372,7 @@ struct DYIELD_ALIGNED(64) dyield_vcpu {
 	/* Answers by a handler entered before the IPI was sent, to another one:
 	 * they have no latency. */
 	dyield_u64 answered_early;
-	dyield_u64 reserved1[4];
+	dyield_u64 harm[DYIELD_PHASES]; /* acts of a hostile guest */
 	dyield_u32 latency[DYIELD_LATENCIES][DYIELD_LATENCY_BUCKETS];
 };
 

@@ -14,13 +14,9 @@
 /* Registers: offsets in the xAPIC page, sixteenths of them from MSR 0x800. */
 #define MSR_X2APIC	   0x800
 #define APIC_ID		   0x20
-#define APIC_TPR	   0x80
-#define APIC_EOI	   0xb0
 #define APIC_LDR	   0xd0
 #define APIC_DFR	   0xe0
 #define APIC_SPIV	   0xf0
-#define APIC_ICR	   0x300
-#define APIC_ICR2	   0x310
 #define APIC_LVTT	   0x320
 #define APIC_TMICT	   0x380
 #define APIC_TDCR	   0x3e0
@@ -176,6 +172,19 @@ static void apic_write(u32 reg, u32 value)
 			     : "memory");
 	else
 		wrmsr(MSR_X2APIC + (reg >> 4), value);
+}
+
+bool apic_poke(u32 reg, u64 value)
+{
+	if (!in_xapic_mode)
+		return wrmsr_may_fault(MSR_X2APIC + (reg >> 4), value);
+	apic_write(reg, value);
+	return false;
+}
+
+bool apic_is_xapic(void)
+{
+	return in_xapic_mode;
 }
 
 void apic_enable(bool xapic)

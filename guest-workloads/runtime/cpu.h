@@ -41,11 +41,28 @@ void apic_eoi(void);
 #define APIC_ICR_ALL_BUT_SELF (3u << 18)
 /* A fixed, edge-triggered IPI. Interrupts off: xAPIC takes two writes. */
 void apic_send(u32 destination, u32 mode, u8 vector);
+/*
+ * Writes any value to a register of the local APIC, whatever it does. True if
+ * the CPU refused it: #GP, in x2APIC mode. Both modes name registers by their
+ * offsets in the xAPIC page.
+ */
+bool apic_poke(u32 reg, u64 value);
+#define APIC_TPR      0x80
+#define APIC_EOI      0xb0
+#define APIC_ICR      0x300
+#define APIC_ICR2     0x310 /* xAPIC mode only */
+#define APIC_SELF_IPI 0x3f0 /* x2APIC mode only */
+bool apic_is_xapic(void);
 /* One DYIELD_VECTOR_TIMER in that many microseconds; 0 stops the timer. */
 void apic_timer(u32 microseconds);
 
 /* KVM's hypercalls (Documentation/virt/kvm/x86/hypercalls.rst); its result. */
 u64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d);
+
+/* In entry.S: WRMSR, and whether it took a #GP, which the handler of vector 13
+ * has to send from wrmsr_at to wrmsr_refused. */
+bool wrmsr_may_fault(u32 msr, u64 value);
+extern char wrmsr_at[], wrmsr_refused[];
 
 void enter_user(u64 rip, u64 rsp, u64 arg) __attribute__((noreturn));
 

@@ -14,7 +14,10 @@ payload_entry:
 
 /*
  * One stub a vector, 16 bytes each, so that the IDT can be filled in by a
- * loop. Vectors that push no error code push a zero in its place.
+ * loop. Where the CPU pushes no error code, a zero goes in its place. It pushes
+ * one for exceptions only, and a hostile guest sends itself IPIs of exceptions'
+ * vectors. The CPU aligns the stack to 16 before it pushes the frame's five words,
+ * so an error code shows in bit 3 of RSP.
  */
 	.balign	16
 	.globl	interrupt_stubs
@@ -22,10 +25,12 @@ interrupt_stubs:
 vector = 0
 	.rept	256
 	.balign	16
-	.if	!(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
-	pushq	$0
+	.if	vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
+	testb	$8, %spl
+	jz	1f
 	.endif
-	pushq	$vector
+	pushq	$0
+1:	pushq	$vector
 	jmp	interrupt_common
 vector = vector + 1
 	.endr
@@ -82,5 +87,20 @@ enter_user:
 	pushq	%rdi
 	movq	%rdx, %rdi
 	iretq
+
+/* bool wrmsr_may_fault(u32 msr, u64 value); true if the handler came by. */
+	.globl	wrmsr_may_fault, wrmsr_at, wrmsr_refused
+wrmsr_may_fault:
+	movl	%edi, %ecx
+	movl	%esi, %eax
+	movq	%rsi, %rdx
+	shrq	$32, %rdx
+wrmsr_at:
+	wrmsr
+	xorl	%eax, %eax
+	ret
+wrmsr_refused:
+	movl	$1, %eax
+	ret
 
 	.section .note.GNU-stack, "", @progbits

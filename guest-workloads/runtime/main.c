@@ -209,6 +209,8 @@ void interrupt(struct frame *frame)
 	case VECTOR_SYSCALL:
 		break;
 	default:
+		if (workload()->unexpected && workload()->unexpected(me, frame))
+			return;
 		asm volatile("movq %%cr2, %0" : "=r"(cr2));
 		fail(DYIELD_ERROR_EXCEPTION, frame->vector, frame->rip,
 		     frame->error, cr2);

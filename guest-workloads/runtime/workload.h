@@ -24,6 +24,8 @@ struct workload {
 	void (*verify)(void);
 	/* The handler of DYIELD_VECTOR_WAKE, entered at that TSC value. */
 	void (*woken)(u32 me, u64 entered);
+	/* An interrupt or exception that has no handler: true if it has now. */
+	bool (*unexpected)(u32 me, struct frame *frame);
 	/* Microseconds from one tick of each vCPU's timer to the next. */
 	u32 tick;
 	/* vCPUs that take no steps halt every now and then, and while they do,

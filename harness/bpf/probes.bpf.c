@@ -539,6 +539,28 @@ int BPF_PROG(audit_vcpu, struct kvm_vcpu___dyield *vcpu)
 }
 
 /*
+ * What KVM asks of the scheduler, by the harness's own list of threads:
+ * whatever a guest does, only vCPUs of the same VM may be chosen.
+ */
+SEC("?fentry/yield_to")
+int BPF_PROG(audit_yield, struct task_struct___dyield *target)
+{
+	struct dyield_thread *thread = this_thread(), *other;
+	struct dyield_counts *c;
+
+	if (!thread)
+		return 0;
+	c = counts_of(thread);
+	if (!c)
+		return 0;
+	other = thread_of(target->pid);
+	c->audit_yields++;
+	if (!other || other->owner != thread->owner)
+		c->audit_yields_outside++;
+	return 0;
+}
+
+/*
  * KVM's flags of the awaited vCPUs against the scheduler's tracepoints: two
  * accounts of who waits for a CPU.
  */

@@ -39,6 +39,7 @@ struct dyield_thread {
 	dyield_u32 vcpu;  /* index in its VM */
 	dyield_u32 slot;  /* index of its struct dyield_counts */
 	dyield_u32 vcpus; /* of its VM */
+	dyield_u32 owner; /* its VM once more, for the audit */
 
 	/* The rest is the BPF side's own. */
 	dyield_u64 kvm_vcpu; /* KVM's structure; 0 before its first spin */
@@ -54,7 +55,6 @@ struct dyield_thread {
 	dyield_u32 target;
 	dyield_u32 waiting; /* the wait set was not empty */
 	dyield_u32 awaited; /* and held the target */
-	dyield_u32 reserved;
 };
 
 /* By reason, while measuring; from the series' tracepoint. */
@@ -114,6 +114,10 @@ struct dyield_counts {
 	dyield_u64 audit_awaited;
 	dyield_u64 audit_flags_only;
 	dyield_u64 audit_sched_only;
+	/* Calls of the scheduler's yield_to() by the thread, and those whose
+	 * target is no vCPU thread of the same VM. */
+	dyield_u64 audit_yields;
+	dyield_u64 audit_yields_outside;
 
 	dyield_u64 lost; /* KVM's memory that could not be read */
 };

@@ -101,7 +101,8 @@ Probes::Probes(const Config& config) : config_(config) {
     check("size", bpf_map__set_max_entries(map, config.vms));
   }
   if (config.audit) {
-    for (bpf_program* program : {programs.audit_exit, programs.audit_vcpu, programs.audit_spin}) {
+    for (bpf_program* program :
+         {programs.audit_exit, programs.audit_vcpu, programs.audit_spin, programs.audit_yield}) {
       check("select", bpf_program__set_autoload(program, true));
     }
   }

@@ -23,7 +23,8 @@ struct GuestCount {
 };
 
 constexpr unsigned kSends = DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_WAKES;
-constexpr unsigned kSpins = DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_LOCKS;
+constexpr unsigned kSpins =
+    DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_LOCKS | DYIELD_DOES_HARM;
 
 constexpr std::array kCounts = {
     GuestCount{"shootdowns", "shootdowns", &dyield_vcpu::shootdowns, DYIELD_DOES_SHOOTDOWNS},
@@ -37,6 +38,7 @@ constexpr std::array kCounts = {
     GuestCount{nullptr, "calls_run", &dyield_vcpu::calls_run, DYIELD_DOES_CALLS},
     GuestCount{"receivers_spared", "receivers_spared", &dyield_vcpu::lazy_skips, DYIELD_DOES_LAZY},
     GuestCount{"timer_ticks", "timer_ticks", &dyield_vcpu::ticks, DYIELD_DOES_TICKS},
+    GuestCount{nullptr, "harm", &dyield_vcpu::harm, DYIELD_DOES_HARM},
     GuestCount{"pauses", "pauses", &dyield_vcpu::pauses, kSpins},
 };
 

@@ -274,6 +274,8 @@ class Runner {
       thread.vcpu = slot % config_.vcpus;
       thread.slot = slot;
       thread.vcpus = config_.vcpus;
+      const bool stray = config_.fault == DYIELD_FAULT_STRAY && thread.vcpu == 0;
+      thread.owner = stray ? vm + config_.vms : vm;
       probes_->add_thread(tids_[slot], thread);
     }
     if (config_.probes) perf_.emplace(thread_events(), tids_, spare_files_);
@@ -502,7 +504,7 @@ void Runner::collect_delays() {
 
 void Runner::collect_audit() {
   std::uint64_t spins = 0, exits = 0, pause_exits = 0, ipis = 0, awaited = 0, flags_only = 0;
-  std::uint64_t sched_only = 0;
+  std::uint64_t sched_only = 0, yields = 0, outside = 0;
   for (const dyield_counts& c : probes_->counts()) {
     spins += std::accumulate(std::begin(c.pause_exits), std::end(c.pause_exits), std::uint64_t{0});
     exits += c.audit_exits;
@@ -511,6 +513,8 @@ void Runner::collect_audit() {
     awaited += c.audit_awaited;
     flags_only += c.audit_flags_only;
     sched_only += c.audit_sched_only;
+    yields += c.audit_yields;
+    outside += c.audit_yields_outside;
   }
   Json kvm = Json::object();
   for (const auto& vm : vms_) {
@@ -532,10 +536,18 @@ void Runner::collect_audit() {
         {"kvm_apic_accept_irq", ipis},
         {"awaited_vcpus", awaited},
         {"waiting_for_cpu_by_kvm_flags_only", flags_only},
-        {"waiting_for_cpu_by_scheduler_only", sched_only}}},
+        {"waiting_for_cpu_by_scheduler_only", sched_only},
+        {"yield_to_calls", yields},
+        {"yield_to_outside_vm", outside}}},
       {"perf", perf_json(*perf_audit_)},
       {"guest", {{"ipis_sent", run_.detail["whole_run"]["ipis_sent"]}}},
   };
+  if (outside > 0) {
+    run_.status = RunStatus::kFailed;
+    run_.reason = fmt::format(
+        "KVM asked {} times to yield to a thread that is no vCPU of the spinning one's VM",
+        outside);
+  }
 }
 
 }  // namespace

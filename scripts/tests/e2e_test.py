@@ -7,6 +7,7 @@ usage: e2e_test.py [WORD...]     only the tests with one of the words in their n
 """
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -176,7 +177,7 @@ def no_seed_makes_the_stale_translation_check_cry_wolf():
 
 
 # By `dyield list`: group, name, text.
-FAIR = {"spin-beside-compute": 2}
+FAIR = {"spin-beside-compute": 2, "hostile-beside-compute": 2}
 
 
 def workloads():
@@ -276,6 +277,53 @@ def every_check_of_a_workload_can_fail():
         status, err, _ = done[f"{fault}.{name}"]
         equal(f"{fault} in {name}: exit status ({err})", status, "1")
         assert what in err, (fault, name, err)
+
+
+HOSTILE = ["hostile-icr", "hostile-xapic", "hostile-pv", "hostile-flood", "hostile-spin",
+           "hostile-beside-compute"]
+
+
+@test
+def a_hostile_guest_gets_no_word_out_of_the_kernel_and_no_vcpu_but_its_own():
+    for kernel in "mainline", "patched":
+        done = one_boot(kernel, {
+            name: f"dyield -q run {name} --vcpus 4 --cpus 2 --vms {FAIR.get(name, 1)} --duration 0.1 "
+                  f"--warmup 0 --think 16 --limit 2 --seeds 2 --audit -o /out/{name}.json; dmesg -c >&2"
+            for name in HOSTILE})
+        for name, (status, err, text) in done.items():
+            where = f"{kernel} {name}"
+            equal(f"{where}: exit status ({err})", status, "0")
+            assert not re.search("WARNING|BUG|Oops|Call Trace|stall", err), (where, err)
+            for run in json.loads(text)["runs"]:
+                bpf = run["detail"]["audit"]["bpf"]
+                equal(f"{where}: yields outside the VM", bpf["yield_to_outside_vm"], 0)
+                assert bpf["yield_to_calls"] > 0 or name == "hostile-flood", (where, bpf)
+                assert run["detail"]["whole_run"]["harm"] > 0 and not run["notes"], (where, run["notes"])
+
+
+@test
+def a_yield_to_another_vm_would_be_found():
+    lab = dyield("patched", "hostile-icr", "--audit", "--fault", "stray")
+    equal("exit status", lab.status, 1)
+    assert "no vCPU of the spinning one's VM" in lab.err, lab.err
+
+
+@test
+def a_hostile_guest_writes_every_form_of_the_icr():
+    # By KVM's own tracepoint: 5 delivery modes (fixed, lowest priority, a reserved one, NMI,
+    # ExtINT), 2 destination modes, 2 levels, 2 triggers, 4 shorthands.
+    lab = Lab("patched", "sh", "-c",
+              "cd /sys/kernel/tracing; echo 8192 >buffer_size_kb; echo 1 >events/kvm/kvm_apic_ipi/enable; "
+              "for w in hostile-icr hostile-xapic; do "
+              "dyield -q run $w --cpus 2 --duration 0.2 --warmup 0 --think 16 --no-probes >/dev/null || exit; "
+              "sed -n 's/.* vec \\([0-9]*\\) (\\(.*\\))$/\\1 \\2/p' trace >/out/$w; echo >trace; done")
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    for name in "hostile-icr", "hostile-xapic":
+        written = [line.split(" ", 1) for line in lab.files[name].splitlines()]
+        equal(f"{name}: forms", len({form for _, form in written}), 5 * 2 * 2 * 2 * 4)
+        # All but the four of the payload's system call and handlers; chance leaves out some.
+        vectors = {int(vector) for vector, _ in written}
+        assert len(vectors) > 200 and min(vectors) < 16 and not vectors & {0x80, 0xf0, 0xf1, 0xf2}, vectors
 
 
 @test
