@@ -36,12 +36,12 @@ for call in $calls; do
     kept=yes
     # What was whole before is still there, byte for byte.
     if [ -n "$EARLIER" ]; then
-      size=$(wc -c <"$EARLIER/samples.jsonl")
-      head -c "$size" "$WORK/now/samples.jsonl" 2>/dev/null | cmp -s - "$EARLIER/samples.jsonl" || kept=no
+      size=$(wc -c <"$EARLIER/samples.ndjson")
+      head -c "$size" "$WORK/now/samples.ndjson" 2>/dev/null | cmp -s - "$EARLIER/samples.ndjson" || kept=no
     fi
     after=0
     [ -z "$AFTER" ] || (cd "$WORK/now" && sh -c "$AFTER") >"$WORK/after" 2>&1 || after=$?
-    ls -A "$WORK/now" | grep -q '\.tmp$' && [ "$status" != 137 ] && kept=no
+    [ -z "$(find "$WORK/now" -name '*.tmp')" ] || kept=no
     echo "fault $name $errno $nth exit $status after $after kept $kept left $lost: $(grep 'dyield: ' "$WORK/err" | tail -n 1)"
     nth=$((nth + step))
   done
