@@ -5,7 +5,7 @@
 
 SEEDS ?= 10
 
-.PHONY: help setup harness kernels demo matrix test test-quick series-apply series-check series-export lab-shell format clean
+.PHONY: help setup setup-intel harness kernels demo matrix test test-quick series-apply series-check series-export lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -16,6 +16,9 @@ help: ## this list
 
 setup: ## install what is missing (as root), fetch the kernel source
 	@scripts/setup
+
+setup-intel: setup ## build Bochs, for scripts/lab --machine intel
+	@scripts/setup intel
 
 harness: setup ## build the harness and the guest payload
 	@scripts/harness
