@@ -5,7 +5,7 @@
 
 SEEDS ?= 10
 
-.PHONY: help setup setup-intel harness kernels demo matrix test test-quick series-apply series-check series-export lab-shell format clean
+.PHONY: help setup setup-intel harness kernels demo matrix ablation test test-quick series-apply series-check series-export lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,6 +31,9 @@ demo: harness kernels ## compare patched with mainline in the lab, print the tab
 
 matrix: harness kernels ## every workload x overcommit x placement; goes on where it stopped
 	@scripts/matrix --seeds $(SEEDS) $(MATRIX_OPTIONS)
+
+ablation: harness ## what each patch and each other policy contributes
+	@scripts/ablation --seeds $(SEEDS) $(ABLATION_OPTIONS)
 
 test: setup ## run every test; closes with "N passed, N failed, N skipped"
 	@scripts/test

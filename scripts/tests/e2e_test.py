@@ -326,6 +326,55 @@ def a_hostile_guest_writes_every_form_of_the_icr():
         assert len(vectors) > 200 and min(vectors) < 16 and not vectors & {0x80, 0xf0, 0xf1, 0xf2}, vectors
 
 
+POLICIES = "mainline posted pending vector-pending irr-any no-hold ours oracle".split()
+
+
+def switched(policy, command):
+    return f"echo {policy} >/sys/module/kvm/parameters/yield_policy && {command}"
+
+
+@test
+def each_yield_policy_of_the_lab_is_told_apart_by_its_counts():
+    done = one_boot("peers", {
+        policy: switched(policy, "dyield -q run all-to-all --vcpus 6 --cpus 2 --duration 0.1 "
+                                 f"--warmup 0.05 -o /out/{policy}.json") for policy in POLICIES})
+    seen = {}
+    for policy, (status, err, text) in done.items():
+        equal(f"{policy}: exit status ({err})", status, "0")
+        (run,) = json.loads(text)["runs"]
+        reasons = run["detail"]["yields_by_reason"]
+        has = reasons["receiver"]["tried"] > 0, reasons["hold"]["pause_exits"] > 0
+        equal(f"{policy}: yields to receivers, stays", has,
+              (policy != "mainline", policy in ("irr-any", "ours", "oracle")))
+        c = counts(run)
+        seen[policy] = (c["pause_exits"], c["yields_made"], c["yields_to_awaited"])
+        if policy == "oracle":  # two sources of one truth: KVM's read and BPF's
+            assert c["yields_to_awaited"] >= 0.95 * c["yields_while_waiting"], c
+    equal("policies with counts of their own", len(set(seen.values())), len(POLICIES))
+    assert Lab("peers", "sh", "-c", switched("nonsense", "true")).status != 0, "took a policy that is none"
+
+
+@test
+def two_policies_of_the_lab_do_what_the_kernels_of_their_names_do():
+    run = "dyield -q run unicast --cpus 2 --seeds 8 --duration 0.1 --warmup 0.05 -o /out/"
+    peers = one_boot("peers", {p: switched(p, f"{run}{p}.json") for p in ("mainline", "ours")})
+    for policy, kernel in ("mainline", "mainline"), ("ours", "patched"):
+        ((_, err, whole),) = one_boot(kernel, {"whole": f"{run}whole.json"}).values()
+        with tempfile.TemporaryDirectory() as folder:
+            files = [pathlib.Path(folder) / name for name in ("kernel.json", "peer.json")]
+            for file, text in zip(files, (whole, peers[policy][2])):
+                assert text, (kernel, err, peers[policy][1])
+                file.write_text(text)
+            done = subprocess.run([DYIELD, "compare", "--json", *files], capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 1), done.stderr
+        (cell,) = json.loads(done.stdout)["cells"]
+        metrics = {m["name"]: m for m in cell["metrics"]}
+        for name in "shootdowns", "pause_exits_per_shootdown":
+            interval = metrics[name]["ratio"]["interval"]
+            # The switch itself takes a few instructions, so runs differ; the kernels differ tenfold.
+            assert interval["low"] <= 1.02 and interval["high"] >= 0.98, (policy, name, interval)
+
+
 @test
 def an_interrupted_run_keeps_what_it_has_and_says_so():
     lab = Lab("patched", "timeout", "-s", "INT", "4", "dyield", "-q", "run", "unicast", "--cpus", "2",
