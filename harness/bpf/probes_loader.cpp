@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdarg>
 #include <cstring>
@@ -52,19 +53,27 @@ void check(const char* what, int error) {
   if (error != 0) fail(what, error);
 }
 
+// Of the series.
+constexpr const char* kReasons = "kvm_directed_yield";
+
 struct BtfDeleter {
   void operator()(btf* types) const { btf__free(types); }
 };
 using Btf = std::unique_ptr<btf, BtfDeleter>;
 
-// Whether the running KVM, a module or built in, has the tracepoint.
-bool kvm_has_tracepoint(const std::string& name) {
-  const Btf kernel(btf__load_vmlinux_btf());
-  const Btf module(kernel ? btf__load_module_btf("kvm", kernel.get()) : nullptr);
-  const btf* types = module ? module.get() : kernel.get();
-  return types != nullptr &&
-         btf__find_by_name_kind(types, ("btf_trace_" + name).c_str(), BTF_KIND_TYPEDEF) > 0;
-}
+// BTF of the running KVM, a module or built in.
+struct RunningTypes {
+  Btf kernel{btf__load_vmlinux_btf()};
+  Btf module{kernel ? btf__load_module_btf("kvm", kernel.get()) : nullptr};
+
+  [[nodiscard]] bool has(const std::string& name, std::uint32_t kind) const {
+    const btf* types = module ? module.get() : kernel.get();  // the former holds the latter
+    return types != nullptr && btf__find_by_name_kind(types, name.c_str(), kind) > 0;
+  }
+  [[nodiscard]] bool has_tracepoint(const std::string& name) const {
+    return has("btf_trace_" + name, BTF_KIND_TYPEDEF);
+  }
+};
 
 }  // namespace
 
@@ -106,13 +115,40 @@ Probes::Probes(const Config& config) : config_(config) {
       check("select", bpf_program__set_autoload(program, true));
     }
   }
-  has_reasons_ = kvm_has_tracepoint("kvm_directed_yield");
+  has_reasons_ = RunningTypes().has_tracepoint(kReasons);
   check("select", bpf_program__set_autoload(programs.yield_reason, has_reasons_));
   check("load", probes_bpf::load(skeleton_.get()));
   check("attach", probes_bpf::attach(skeleton_.get()));
   counts_ = std::make_unique<View>(maps.counts, sizeof(dyield_counts), slots);
   targets_ = std::make_unique<View>(maps.targets, sizeof(std::uint64_t), slots * config.vcpus);
   vms_ = std::make_unique<View>(maps.vms, sizeof(dyield_vm), config.vms);
+}
+
+KvmTypes kvm_types_in_btf() {
+  libbpf_set_print(on_libbpf_message);
+  const RunningTypes types;
+  KvmTypes result;
+  result.kernel = types.kernel != nullptr;
+  result.module = types.module != nullptr;
+  result.has_reasons = types.has_tracepoint(kReasons);
+  const std::unique_ptr<probes_bpf, void (*)(probes_bpf*)> skeleton(probes_bpf::open(),
+                                                                    probes_bpf::destroy);
+  if (!skeleton) fail("open", errno);
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton->obj) {
+    const std::string section = bpf_program__section_name(program);
+    const auto slash = section.find('/');
+    if (!bpf_program__autoload(program) || slash == std::string::npos) continue;
+    const std::string target = section.substr(slash + 1);
+    if (section.starts_with("tp_btf/") ? !types.has_tracepoint(target)
+                                       : !types.has(target, BTF_KIND_FUNC)) {
+      result.missing.push_back(target);
+    }
+  }
+  std::ranges::sort(result.missing);
+  const auto again = std::ranges::unique(result.missing);
+  result.missing.erase(again.begin(), again.end());
+  return result;
 }
 
 Probes::~Probes() = default;

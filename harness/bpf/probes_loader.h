@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "bpf/probes.h"
 
@@ -58,5 +60,14 @@ class Probes {
   class View;
   std::unique_ptr<View> counts_, targets_, vms_;
 };
+
+// What BTF, which anyone may read, says about the running kernel and its KVM.
+struct KvmTypes {
+  bool kernel = false;               // there is BTF of the kernel
+  bool module = false;               // and of KVM as a module
+  std::vector<std::string> missing;  // functions and tracepoints that the probes attach to
+  bool has_reasons = false;          // see Probes::has_reasons()
+};
+KvmTypes kvm_types_in_btf();
 
 }  // namespace dyield

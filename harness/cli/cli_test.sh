@@ -21,11 +21,21 @@ expect() {
   fi
 }
 
+# check NAME COMMAND...
+check() {
+  local name=$1
+  shift
+  "$@" || { echo "FAILED: $name"; failed=1; }
+}
+
+# in_json FILE EXPRESSION: of the JSON `document`.
+in_json() { python3 -c "import json, sys; document = json.load(open(sys.argv[1])); print($2)" "$1"; }
+
 expect 0 out 'Exit codes:' --help
 expect 0 out 'Examples:' run --help
 expect 0 out 'dyield 0.1' --version
 expect 0 out 'all-to-all' list
-expect 0 out '"cpu_model"' env
+expect 0 out '"cpu_model"' env --json
 expect 0 out '"overcommit": 4.0' run unicast --vcpus 4 --cpus 1 --dry-run
 expect 2 err 'subcommand' ''
 expect 2 err 'no workload' run nonsense
@@ -40,4 +50,108 @@ expect 2 err '/nonexistent' compare /nonexistent /nonexistent
 expect 2 err '/nonexistent' report /nonexistent /nonexistent
 expect 2 err '--format' report --format pdf a b
 expect 0 out 'kcidb' report --help
+expect 0 out '"group": "guard"' list --json
+expect 0 out 'cpu_model: ' env
+expect 0 out 'topology/cores: ' env
+expect 2 err 'bash' completion csh
+
+# --- run, as far as it goes without KVM ---
+expect 0 out '3 run(s), seeds 7 to 9' run unicast --seed 7 --seeds 3 --cpus 1 --dry-run
+expect 0 out '200 run(s), seeds 1 to 100' run unicast --until-ci 2% --side a=true --side b=true --cpus 1 --dry-run
+expect 0 out 'seed 2: b a' run unicast --seeds 2 --side a=true --side b=true --cpus 1 --dry-run
+expect 0 out 'seed 1: a' run unicast --aa --side a=true --cpus 1 --dry-run
+expect 2 err '--order' run unicast --order sorted --dry-run
+expect 2 err 'NAME=COMMAND' run unicast --side nonsense --side b=true --cpus 1 --dry-run
+expect 2 err '--ci-metric speed' run unicast --ci-metric speed --cpus 1 --dry-run
+expect 2 err '--until-ci' run unicast --until-ci much --cpus 1 --dry-run
+expect 2 err 'name a folder' run unicast --side a=true --side b=true -o sides.json --cpus 1 --dry-run
+expect 2 err 'plan.json is missing' run --resume "$tmp"
+expect 2 err 'workload (or --resume)' run
+# A dry run of random blocks depends on the seed alone.
+"$dyield" run unicast --seeds 8 --order random --side a=true --side b=true --cpus 1 --dry-run >"$tmp/one"
+"$dyield" run unicast --seeds 8 --order random --side a=true --side b=true --cpus 1 --dry-run >"$tmp/two"
+check 'the same seed gives the same random order' cmp -s "$tmp/one" "$tmp/two"
+check 'a random order has both orders in it' eval "grep -q ': a b' '$tmp/one' && grep -q ': b a' '$tmp/one'"
+
+printf '[run]\nvcpus = 6\npin = "each"\n' >"$tmp/good.toml"
+expect 0 out '"vcpus": 6' --config "$tmp/good.toml" run unicast --cpus 1 --dry-run
+expect 0 out '"pin": "each"' run unicast --cpus 1 --dry-run --config "$tmp/good.toml"
+expect 0 out '"vcpus": 3' --config "$tmp/good.toml" run unicast --vcpus 3 --cpus 1 --dry-run
+printf '[run]\nvcpu = 6\n' >"$tmp/unknown.toml"
+expect 2 err 'vcpu' --config "$tmp/unknown.toml" run unicast --cpus 1 --dry-run
+printf '[run\n' >"$tmp/damaged.toml"
+expect 2 err 'line 1' --config "$tmp/damaged.toml" run unicast --dry-run
+expect 2 err '/nonexistent.toml' --config /nonexistent.toml run unicast --dry-run
+
+# A plan from elsewhere is untrusted.
+mkdir "$tmp/plan"
+echo '{"schema": "dyield.plan/1", "command": [], "arguments": {"workload": "unicast", "vcpus": "1"}}' >"$tmp/plan/plan.json"
+expect 2 err 'not usable' run --resume "$tmp/plan"
+echo '{"schema": "dyield.plan/9", "command": [], "arguments": {"workload": "unicast"}}' >"$tmp/plan/plan.json"
+expect 2 err '/schema' run --resume "$tmp/plan"
+echo '{"schema": "dyield.plan/1", "command": [], "arguments": {"workload": "unicast", "cpus": "1", "seeds": "5"}}' >"$tmp/plan/plan.json"
+expect 0 out '5 run(s)' run --resume "$tmp/plan" --dry-run
+expect 0 out '9 run(s)' run --resume "$tmp/plan" --seeds 9 --dry-run
+expect 2 err 'not --vcpus' run --resume "$tmp/plan" --vcpus 9 --dry-run
+
+# --- doctor: what this machine is, it says; without privileges it lacks more ---
+status=0
+"$dyield" doctor --json --no-trial >"$tmp/doctor.json" || status=$?
+check 'doctor is ready exactly if its exit code is 0' test "$(in_json "$tmp/doctor.json" "document['ready']")" = "$([ "$status" = 0 ] && echo True || echo False)"
+check 'doctor names a fix for everything that is not met' test "$(in_json "$tmp/doctor.json" \
+  "all(r['fix'] for r in document['requirements'] if r['state'] == 'not met')")" = True
+if [ ! -e /sys/module/kvm_amd ] && [ ! -e /sys/module/kvm_intel ]; then
+  others=$(cd /sys/module && echo kvm_*)
+  [ "$others" = 'kvm_*' ] || [ ! -e /dev/kvm ] || expect 3 out "${others%% *}" doctor
+  expect 3 out 'neither kvm-amd nor kvm-intel' doctor
+fi
+if [ "$(id -u)" = 0 ]; then
+  cp "$dyield" "$tmp/dyield" && chmod 755 "$tmp" "$tmp/dyield"
+  status=0
+  setpriv --reuid 65534 --clear-groups --inh-caps=-all --bounding-set=-all \
+    "$tmp/dyield" doctor >"$tmp/out" 2>&1 || status=$?
+  check 'doctor misses the privileges of a user' test "$status" = 3
+  check 'doctor says which' grep -q 'not met .*neither CAP_SYS_ADMIN nor CAP_BPF' "$tmp/out"
+  (ulimit -n 64 && "$dyield" doctor >"$tmp/out") || true
+  check 'doctor sees a low limit of open files' grep -q 'not met .*hard limit 64' "$tmp/out"
+fi
+
+# --- completion and man page, from the same source as --help ---
+"$dyield" completion bash >"$tmp/completion.bash"
+complete_bash() {
+  bash --norc -c 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _dyield; echo "${COMPREPLY[*]}"' \
+    bash "$tmp/completion.bash" "$@"
+}
+# completes WANTED WORD...: exactly those.
+completes() {
+  local want=$1 got
+  shift
+  got=$(complete_bash "$@")
+  check "completes '$*' to '$want' (got '$got')" test "$got" = "$want"
+}
+completes 'run report' dyield r
+completes 'none each' dyield run --pin ''
+completes 'each' dyield run --pin = e
+completes 'ktap kcidb' dyield report --format k
+completes 'bash zsh fish' dyield completion ''
+completes 'unicast unicast-fixed unicast-ring' dyield -q --config run run uni
+completes '--unit --until-ci' dyield run unicast --un
+completes '' dyield run --vcpus ''
+completes "$tmp/completion.bash" dyield run -o "$tmp/comp"
+help_options=$("$dyield" run --help | grep -oE '^ +(-[a-z],)?--[a-z-]+' | grep -oE -- '--[a-z-]+' | sort -u)
+missing=$(comm -23 <(echo "$help_options") <(complete_bash dyield run -- | tr ' ' '\n' | sort -u))
+check "bash offers every option of run --help (not: $missing)" test -z "$missing"
+if command -v zsh >/dev/null; then
+  "$dyield" completion zsh >"$tmp/_dyield"
+  check 'zsh reads its completion' zsh -n "$tmp/_dyield"
+fi
+if command -v fish >/dev/null; then
+  "$dyield" completion fish >"$tmp/dyield.fish"
+  check 'fish completes the values of an option' test "$(HOME=$tmp fish -c "source '$tmp/dyield.fish'; complete -C'dyield run --pin ' | cut -f1" | xargs)" = 'each none'
+fi
+"$dyield" man >"$tmp/dyield.1"
+check 'mandoc has nothing to say of the man page' test -z "$(mandoc -Tlint -Wstyle "$tmp/dyield.1" 2>&1)"
+mandoc -Tascii "$tmp/dyield.1" | col -b >"$tmp/page" 2>/dev/null
+missing=$(for option in $help_options; do grep -qF -- "$option" "$tmp/page" || echo "$option"; done)
+check "the man page has every option of run --help (not: $missing)" test -z "$missing"
 exit "$failed"

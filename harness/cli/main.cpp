@@ -12,7 +12,10 @@
 #include <functional>
 
 #include "base/error.h"
+#include "cli/completion.h"
 #include "cli/config_file.h"
+#include "cli/doctor_command.h"
+#include "cli/man.h"
 #include "cli/run_command.h"
 #include "compare/compare_command.h"
 #include "engine/environment.h"
@@ -32,15 +35,38 @@ void set_up_log() {
   spdlog::set_pattern("dyield: %^%l%$: %v");
 }
 
-ExitCode list() {
-  for (const auto& row : dyield::workloads())
-    fmt::print("{:<9}  {:<20}  {}\n", row.group, row.name, row.text);
+ExitCode list(bool json) {
+  dyield::Json rows = dyield::Json::array();
+  for (const auto& row : dyield::workloads()) {
+    if (!json) fmt::print("{:<9}  {:<20}  {}\n", row.group, row.name, row.text);
+    rows.push_back({{"group", row.group}, {"name", row.name}, {"text", row.text}});
+  }
+  if (json) fmt::print("{}\n", rows.dump(2));
   return ExitCode::kOk;
 }
 
-ExitCode env() {
-  fmt::print("{}\n", dyield::collect_environment().dump(2));
+ExitCode env(bool json) {
+  const dyield::Json environment = {{"environment", dyield::collect_environment()},
+                                    {"volatile", dyield::collect_volatile_facts()}};
+  if (json) {
+    fmt::print("{}\n", environment.dump(2));
+    return ExitCode::kOk;
+  }
+  const dyield::Json flat = environment.flatten();
+  for (const auto& [pointer, value] : flat.items()) {
+    const std::string path = pointer.substr(1);
+    fmt::print("{}: {}\n", path.substr(path.find('/') + 1),
+               value.is_string() ? value.get<std::string>() : value.dump());
+  }
   return ExitCode::kOk;
+}
+
+// What shell completion offers where an option checks its values by itself.
+dyield::ValueSets value_sets() {
+  dyield::ValueSets sets;
+  for (const auto& row : dyield::workloads()) sets["WORKLOAD"].push_back(row.name);
+  for (const auto& row : dyield::metrics()) sets["METRIC"].emplace_back(row.name);
+  return sets;
 }
 
 int run(int argc, char** argv) {
@@ -64,10 +90,39 @@ int run(int argc, char** argv) {
 
   std::function<ExitCode()> action;
   const auto select = [&action](std::function<ExitCode()> chosen) { action = std::move(chosen); };
-  app.add_subcommand("list", "Name the workloads")->callback([&] { select(list); });
-  app.add_subcommand("env", "Print what goes into a result about this machine")->callback([&] {
-    select(env);
+  bool json = false;
+  CLI::App* list_command = app.add_subcommand("list", "Name the workloads");
+  list_command->callback([&] { select([&] { return list(json); }); });
+  CLI::App* env_command =
+      app.add_subcommand("env", "Print what goes into a result about this machine");
+  env_command->callback([&] { select([&] { return env(json); }); });
+  for (CLI::App* command : {list_command, env_command})
+    command->add_flag("--json", json, "Print JSON");
+  list_command->footer("Examples:\n  dyield list\n  dyield list --json");
+  env_command->footer("Examples:\n  dyield env\n  dyield env --json");
+  std::string shell;
+  CLI::App* completion = app.add_subcommand("completion", "Print a shell's completion of dyield");
+  completion->add_option("shell", shell, "The shell")
+      ->check(CLI::IsMember(dyield::kShells))
+      ->required();
+  completion->footer(
+      "Examples:\n"
+      "  source <(dyield completion bash)\n"
+      "  dyield completion fish >~/.config/fish/completions/dyield.fish\n"
+      "  dyield completion zsh >~/.zfunc/_dyield    # a folder in $fpath");
+  completion->callback([&] {
+    select([&] {
+      fmt::print("{}", dyield::completion_script(app, shell, value_sets()));
+      return ExitCode::kOk;
+    });
   });
+  app.add_subcommand("man", "Print the man page")->group("")->callback([&] {
+    select([&] {
+      fmt::print("{}", dyield::man_page(app));
+      return ExitCode::kOk;
+    });
+  });
+  dyield::add_doctor_command(app, select);
   dyield::add_run_command(app, {argv, argv + argc}, select);
   dyield::add_compare_command(app, select);
   dyield::add_report_command(app, select);

@@ -55,36 +55,6 @@ constexpr std::array kNotInPlan = {"help", "resume", "output", "json", "dry-run"
 
 void add_options(CLI::App& sub, Options& options);
 
-// The first `wanted` CPUs this process may use; all of them for 0.
-std::vector<int> choose_cpus(std::uint32_t wanted) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof set, &set);
-  std::vector<int> cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (CPU_ISSET(cpu, &set) && (wanted == 0 || cpus.size() < wanted)) cpus.push_back(cpu);
-  }
-  if (cpus.size() < wanted) {
-    throw Error(ExitCode::kSkipped, fmt::format("--cpus {} asks for more CPUs than the {} that "
-                                                "this process may use; ask for fewer.",
-                                                wanted, cpus.size()));
-  }
-  return cpus;
-}
-
-fs::path find_payload(const std::string& given) {
-  if (!given.empty()) return given;
-  std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error).parent_path();
-  for (const fs::path& place : {self / "../lib/payload.elf", self / "../lib/dyield/payload.elf",
-                                fs::path("/usr/local/lib/dyield/payload.elf")}) {
-    if (fs::exists(place, error)) return place;
-  }
-  throw Error(ExitCode::kUsage, fmt::format("The guest payload is not beside {}; build it with "
-                                            "`make harness` or name it with --payload.",
-                                            self.string()));
-}
-
 nlohmann::ordered_json dimensions(const Options& options, std::size_t cpus) {
   const double overcommit =
       static_cast<double>(options.vcpus) * options.vms / static_cast<double>(cpus);
@@ -208,14 +178,35 @@ std::string quoted(const std::string& word) {
   return text + "'";
 }
 
+// What scripts/lab was given to run; empty outside the lab and in its shell.
+std::string lab_command() {
+  std::ifstream stream("/in/.command");
+  std::string command;
+  std::getline(stream, command);
+  return command;
+}
+
 std::string reproduce_script(const Json& arguments, const Result& header) {
+  const Json& environment = header.environment;
   std::string text = fmt::format(
       "#!/bin/sh\n"
       "# Repeats these runs into the folder given as $1. Made by dyield {} on kernel\n# {}",
-      DYIELD_VERSION, header.environment.value("uname", ""));
+      DYIELD_VERSION, environment.value("uname", ""));
   if (!header.base.empty()) text += "\n# base " + header.base;
   if (!header.series.empty()) text += ", series " + header.series;
-  if (header.emulated()) text += "\n# in the lab (" + header.machine() + "): scripts/lab";
+  const std::string command = header.emulated() ? lab_command() : "";
+  if (!command.empty() && environment.contains("kernel")) {
+    // In the lab every instruction since the boot is part of a run: the same samples
+    // come from the same whole command only.
+    return text + fmt::format(R"(
+# In the lab ({}). Run it in the checkout that made these: it gives the same
+# samples, if --memory, --module-arg, --append and --file are what they were then.
+exec scripts/lab --cpus {} --out "${{1:?name a folder for the results}}" {} -- \
+  {}
+)",
+                              header.machine(), environment["cpus_online"].dump(),
+                              quoted(environment["kernel"].value("name", "")), command);
+  }
   text += "\nexec dyield run -o \"${1:?name a folder for the results}\"";
   for (const std::string& word : command_of(arguments)) text += " \\\n  " + quoted(word);
   return text + "\n";
@@ -506,6 +497,7 @@ void add_options(CLI::App& sub, Options& options) {
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
   sub.add_option("--ci-metric", options.ci_metric, "The metric of --until-ci")
+      ->type_name("METRIC")
       ->capture_default_str();
   sub.add_option("--side", options.sides,
                  "A side to compare, given twice: NAME=COMMAND, where the shell's COMMAND switches "
@@ -538,6 +530,35 @@ void add_options(CLI::App& sub, Options& options) {
 }
 
 }  // namespace
+
+std::vector<int> choose_cpus(std::uint32_t wanted) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  sched_getaffinity(0, sizeof set, &set);
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    if (CPU_ISSET(cpu, &set) && (wanted == 0 || cpus.size() < wanted)) cpus.push_back(cpu);
+  }
+  if (cpus.size() < wanted) {
+    throw Error(ExitCode::kSkipped, fmt::format("--cpus {} asks for more CPUs than the {} that "
+                                                "this process may use; ask for fewer.",
+                                                wanted, cpus.size()));
+  }
+  return cpus;
+}
+
+fs::path find_payload(const std::string& given) {
+  if (!given.empty()) return given;
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const fs::path& place : {self / "../lib/payload.elf", self / "../lib/dyield/payload.elf",
+                                fs::path("/usr/local/lib/dyield/payload.elf")}) {
+    if (fs::exists(place, error)) return place;
+  }
+  throw Error(ExitCode::kUsage, fmt::format("The guest payload is not beside {}; build it with "
+                                            "`make harness` or name it with --payload.",
+                                            self.string()));
+}
 
 void add_run_command(CLI::App& app, std::vector<std::string> command,
                      const std::function<void(std::function<ExitCode()>)>& select) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -14,5 +16,13 @@ namespace dyield {
 // `select` is given what to run.
 void add_run_command(CLI::App& app, std::vector<std::string> command,
                      const std::function<void(std::function<ExitCode()>)>& select);
+
+// The first `wanted` CPUs this process may use; all of them for 0. Throws Error
+// (kSkipped) if there are fewer.
+std::vector<int> choose_cpus(std::uint32_t wanted);
+
+// The guest image: the one given or, if that is empty, the one beside this
+// program. Throws Error (kUsage) if there is none.
+std::filesystem::path find_payload(const std::string& given);
 
 }  // namespace dyield

@@ -294,8 +294,16 @@ std::string pause_exits_obstacle() {
   const std::string amd = first_line("/sys/module/kvm_amd/parameters/pause_filter_count");
   const std::string intel = first_line("/sys/module/kvm_intel/parameters/ple_gap");
   if (amd.empty() && intel.empty()) {
-    return "/dev/kvm is here, but neither kvm-amd nor kvm-intel is behind it: such a KVM takes no "
-           "PAUSE exits. Load one of them, or use the lab (scripts/lab).";
+    std::string others;
+    for (const fs::path& module : entries("/sys/module")) {
+      const std::string name = module.filename();
+      if (name.starts_with("kvm_") && name != "kvm_amd" && name != "kvm_intel")
+        others += (others.empty() ? "" : ", ") + name;
+    }
+    return fmt::format(
+        "/dev/kvm is here, but neither kvm-amd nor kvm-intel is behind it{}: such a KVM takes no "
+        "PAUSE exits. Load one of them, or use the lab (scripts/lab).",
+        others.empty() ? "" : " (it is " + others + ")");
   }
   if (!amd.empty() && amd == "0") {
     return "kvm-amd does not intercept PAUSE (pause_filter_count is 0): this CPU or hypervisor has "
