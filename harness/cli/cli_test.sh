@@ -144,10 +144,14 @@ check "bash offers every option of run --help (not: $missing)" test -z "$missing
 if command -v zsh >/dev/null; then
   "$dyield" completion zsh >"$tmp/_dyield"
   check 'zsh reads its completion' zsh -n "$tmp/_dyield"
+else
+  echo 'skipped: zsh is not installed'
 fi
 if command -v fish >/dev/null; then
   "$dyield" completion fish >"$tmp/dyield.fish"
   check 'fish completes the values of an option' test "$(HOME=$tmp fish -c "source '$tmp/dyield.fish'; complete -C'dyield run --pin ' | cut -f1" | xargs)" = 'each none'
+else
+  echo 'skipped: fish is not installed'
 fi
 "$dyield" man >"$tmp/dyield.1"
 check 'mandoc has nothing to say of the man page' test -z "$(mandoc -Tlint -Wstyle "$tmp/dyield.1" 2>&1)"

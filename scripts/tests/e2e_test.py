@@ -33,7 +33,8 @@ class Lab:
                 [LAB, "--cpus", str(cpus), "--out", folder, kernel, "--", *command],
                 capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
             self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
-            self.files = {p.name: p.read_text() for p in pathlib.Path(folder).iterdir()}
+            self.files = {str(p.relative_to(folder)): p.read_text()
+                          for p in pathlib.Path(folder).rglob("*") if p.is_file()}
 
     def run(self):
         """The only run of the only result file."""
@@ -424,6 +425,62 @@ def a_kernel_without_kvm_is_an_environment_error():
     lab = Lab("mainline", "sh", "-c", "rmmod kvm-amd; rmmod kvm; dyield run unicast")
     equal("exit status", lab.status, 3)
     assert "/dev/kvm" in lab.err, lab.err
+
+
+@test
+def the_doctor_finds_nothing_missing_in_the_lab():
+    for kernel, series in ("mainline", "a base kernel"), ("patched", "a patched kernel"):
+        lab = Lab(kernel, "dyield", "doctor", "--json")
+        equal(f"exit status ({lab.err})", lab.status, 0)
+        rows = {row["name"]: row for row in json.loads(lab.out)["requirements"]}
+        assert all(row["state"] in ("met", "note") for row in rows.values()), rows
+        assert series in rows["series"]["found"], rows["series"]
+
+
+@test
+def the_doctor_names_each_thing_that_is_taken_away():
+    done = Lab("mainline", "sh", "-c",
+               "doctor() { dyield doctor >/out/$1; echo $? >/out/$1.status; }; "
+               "ulimit -n 256; doctor files; rmmod kvm-amd; "
+               "insmod /modules/kvm-amd.ko pause_filter_count=0; doctor pause; "
+               "rmmod kvm-amd; rmmod kvm; doctor kvm; umount -l /sys; doctor sys")
+    for what, status, row in (
+            ("files", "0", "open files"), ("pause", "3", "PAUSE exits"), ("kvm", "3", "/dev/kvm"),
+            ("sys", "3", "BTF of the kernel")):
+        equal(f"exit status without {what}", done.files[f"{what}.status"].strip(), status)
+        lines = done.files[what].splitlines()
+        (at,) = [i for i, line in enumerate(lines) if line.startswith(f"not met     {row} ")]
+        assert "-> " in lines[at + 1], lines
+
+
+@test
+def a_results_directory_has_everything_and_reproduces_itself():
+    import jsonschema  # python3-jsonschema, of scripts/packages.list
+    schema = json.loads((LAB.parent.parent / "harness/result/schema/result-2.schema.json").read_text())
+    # The side's setup has the kernel say something, which is then part of the results.
+    lab = Lab("mainline", "sh", "-c",
+              "echo before >/dev/kmsg; dyield run unicast --cpus 2 --seeds 2 --duration 0.05 --warmup 0 "
+              "--aa --side 'a=echo switched >/dev/kmsg' -o /out/d")
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    headers = [name for name in lab.files if name.endswith("/run.json")]
+    equal("sides", len(headers), 2)
+    for header in headers:
+        jsonschema.validate(json.loads(lab.files[header]), schema)
+        lines = lab.files[header.replace("run.json", "samples.ndjson")].splitlines()
+        equal(f"samples of {header}", len(lines), 2)
+        for line in lines:
+            jsonschema.validate(json.loads(line), {"$ref": "#/$defs/run", "$defs": schema["$defs"]})
+    jsonschema.validate(json.loads(lab.files["d/plan.json"]), {"$ref": "#/$defs/plan", "$defs": schema["$defs"]})
+    assert "switched" in lab.files["d/dmesg.log"] and "before" not in lab.files["d/dmesg.log"], lab.files
+    assert "seed 2" in lab.files["d/console.log"] or "ended" in lab.files["d/console.log"], lab.files
+    with tempfile.TemporaryDirectory() as folder:
+        script = pathlib.Path(folder) / "reproduce.sh"
+        script.write_text(lab.files["d/reproduce.sh"])
+        subprocess.run(["sh", script, f"{folder}/again"], cwd=LAB.parent.parent, capture_output=True,
+                       stdin=subprocess.DEVNULL, check=True)
+        for header in headers:
+            for name in header, header.replace("run.json", "samples.ndjson"):
+                equal(name, lab.files[name], (pathlib.Path(folder) / "again" / name).read_text())
 
 
 def run_test(function):
