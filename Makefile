@@ -5,7 +5,7 @@
 
 SEEDS ?= 10
 
-.PHONY: help setup setup-intel harness kernels demo matrix ablation test test-quick series-apply series-check series-export lab-shell format clean
+.PHONY: help setup setup-intel harness kernels demo matrix ablation demo-intel test test-quick series-apply series-check series-export lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -34,6 +34,9 @@ matrix: harness kernels ## every workload x overcommit x placement; goes on wher
 
 ablation: harness ## what each patch and each other policy contributes
 	@scripts/ablation --seeds $(SEEDS) $(ABLATION_OPTIONS)
+
+demo-intel: setup-intel harness kernels ## the same on kvm-intel, with APICv off and on
+	@scripts/demo-intel --seeds $(SEEDS) $(DEMO_OPTIONS)
 
 test: setup ## run every test; closes with "N passed, N failed, N skipped"
 	@scripts/test

@@ -24,7 +24,7 @@ unset KERNEL_TREE DYIELD_MIRROR DYIELD_SUITE
 apt_state=$(find /etc/apt /var/lib/apt/lists -type f -exec sha256sum {} + | sort | sha256sum)
 
 expect 'help' 0 'KERNEL_TREE=~/linux' "$setup" --help
-expect 'an argument' 2 'takes no argument' "$setup" now
+expect 'an argument' 2 'takes no argument but intel' "$setup" now
 expect 'too little space' 3 'MB are needed; free some' DYIELD_FREE_MB=999999999 "$setup"
 expect 'a tree that is none' 3 'is not a Linux source tree' KERNEL_TREE="$tmp/none" "$setup"
 
@@ -38,6 +38,13 @@ mkdir -m 777 "$tmp/open"
 expect 'not root: the command' 3 'apt-get install --no-install-recommends dyield-no-such-package' \
   DYIELD_BUILD="$tmp/open/build" DYIELD_PACKAGES="$tmp/missing" \
   setpriv --reuid=65534 --regid=65534 --clear-groups "$setup"
+
+printf 'bash\n[intel]\ndyield-no-such-package\n' >"$tmp/sections"
+expect "a section's packages are for those who ask" 0 'nothing to do' \
+  DYIELD_BUILD="$tmp/done" DYIELD_PACKAGES="$tmp/sections" "$setup"
+expect "a section's packages, asked for" 3 'apt-get install --no-install-recommends dyield-no-such-package' \
+  DYIELD_BUILD="$tmp/open/build" DYIELD_PACKAGES="$tmp/sections" \
+  setpriv --reuid=65534 --regid=65534 --clear-groups "$setup" intel
 
 # From here on the mirror is needed: one directory, so the lists come once.
 expect 'a mirror out of reach' 3 'the Debian mirror cannot be reached; check the network' \
