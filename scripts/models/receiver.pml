@@ -20,7 +20,7 @@
 #define POSTS	3 /* IPIs, those at the start too */
 
 bool irr[4], ready[4], running[4];
-byte posted = 2, taken = 0;	/* what vCPUs 1 and 2 were sent, and served */
+byte posted = 0, taken = 0;	/* what vCPUs 1 and 2 were sent, and served */
 byte merged = 0;		/* posted while it was pending already */
 byte stay = 0;			/* exits that yielded to nobody for a receiver's sake */
 bool finished = false;
@@ -142,6 +142,7 @@ end:	atomic {
 
 init {
 	atomic {
+		posted = 2;
 		irr[1] = true; irr[2] = true; irr[3] = true;
 		ready[1] = true; ready[2] = true; ready[3] = true;
 		running[0] = true;
