@@ -5,7 +5,7 @@
 
 SEEDS ?= 10
 
-.PHONY: help setup setup-intel harness kernels demo matrix ablation demo-intel test test-quick series-apply series-check series-export lab-shell format clean
+.PHONY: help setup setup-intel harness kernels demo matrix ablation demo-intel test test-quick robust series-apply series-check series-export lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,6 +43,9 @@ test: setup ## run every test; closes with "N passed, N failed, N skipped"
 
 test-quick: setup ## the tests that need no kernel
 	@scripts/test --quick
+
+robust: harness kernels ## hostile guests, faults, sanitizers, the model: all in full
+	@scripts/robust
 
 series-apply: ## git am the series into KERNEL_TREE, after saying what applies
 	@scripts/series apply

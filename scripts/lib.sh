@@ -282,3 +282,29 @@ configure_kernel() {
 log_errors() {
   grep -m5 -E '(error|fatal|undefined reference|No rule|No space|FAILED)[: ]|Killed' "$1" || tail -n 5 "$1"
 }
+
+# --- the harness -------------------------------------------------------------
+
+# build_harness DIRECTORY [CMAKE OPTION...] [-- TARGET...]: the harness's own tree, in
+# a directory of objects; the log is in it.
+build_harness() {
+  local out=$1 kernel_source options=()
+  shift
+  while (($#)) && [[ $1 != -- ]]; do
+    options+=("$1")
+    shift
+  done
+  shift || :
+  # libperf comes out of the kernel source; of a tree of one's own, from the tree itself.
+  locate_tree
+  kernel_source=${KERNEL_TREE:-$src}
+  mkdir -p "$out"
+  # Relative paths: another checkout of the same files finds the same objects.
+  export CCACHE_DIR=$build/ccache CCACHE_BASEDIR=$repo CCACHE_NOHASHDIR=1
+  if ! { cmake -S "$repo/harness" -B "$out" -G Ninja -DCMAKE_CXX_COMPILER_LAUNCHER=ccache \
+    -DDYIELD_KERNEL_SOURCE="$(realpath "$kernel_source")" ${options[@]+"${options[@]}"} &&
+    ninja -C "$out" "$@"; } >"$out/build.log" 2>&1; then
+    grep -m20 -E 'error|FAILED' "$out/build.log" >&2 || tail -n 20 "$out/build.log" >&2
+    die "$ex_failed" "the harness does not build; the whole log is $out/build.log"
+  fi
+}

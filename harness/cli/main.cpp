@@ -136,7 +136,15 @@ int run(int argc, char** argv) {
   spdlog::set_level(verbose ? spdlog::level::debug
                     : quiet ? spdlog::level::warn
                             : spdlog::level::info);
-  return static_cast<int>(action());
+  const ExitCode code = action();
+  // Results that nobody got are no success, on a full disk for instance.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("Cannot write to standard output: {}; free space, or see where it "
+                            "goes.",
+                            dyield::errno_text(errno)));
+  }
+  return static_cast<int>(code);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include <memory>
 #include <sstream>
 
+#include "base/read_file.h"
 #include "cli/kernel_log.h"
 #include "cli/session.h"
 #include "engine/environment.h"
@@ -215,16 +216,19 @@ exec scripts/lab --cpus {} --out "${{1:?name a folder for the results}}" {} -- \
 // Throws Error (kUsage) if the folder has no plan.
 Json read_plan(const fs::path& folder) {
   const fs::path path = folder / kPlanFile;
-  std::ifstream stream(path);
-  if (!stream) {
+  const std::optional<std::string> text = read_file(path);
+  if (!text && errno != ENOENT && errno != ENOTDIR) {
+    throw Error(ExitCode::kUsage, fmt::format("Cannot read \"{}\": {}; check its permissions.",
+                                              path.string(), errno_text(errno)));
+  }
+  if (!text) {
     throw Error(ExitCode::kUsage,
                 fmt::format("There is no plan in \"{}\" ({} is missing); name the folder that an "
                             "earlier `dyield run -o` made.",
                             folder.string(), path.string()));
   }
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
   const std::string file = path.string();
-  const Json document = parse_json(text, file);
+  const Json document = parse_json(*text, file);
   const JsonReader plan(document, file);
   if (plan.at("schema").text() != kPlanSchema) plan.at("schema").fail(kPlanSchema);
   const JsonReader arguments = plan.at("arguments");

@@ -6,10 +6,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
 #include "base/error.h"
+#include "base/read_file.h"
 #include "dyield_abi.h"
 
 namespace dyield {
@@ -37,12 +36,10 @@ T read_at(const std::vector<std::byte>& bytes, std::uint64_t offset,
 }  // namespace
 
 Payload Payload::from_file(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) reject(file, "it cannot be opened (" + errno_text(errno) + ")");
-  std::vector<char> text{std::istreambuf_iterator<char>(stream), {}};
-  std::vector<std::byte> bytes(text.size());
-  std::transform(text.begin(), text.end(), bytes.begin(),
-                 [](char c) { return static_cast<std::byte>(c); });
+  const std::optional<std::string> text = read_file(file);
+  if (!text) reject(file, "it cannot be read (" + errno_text(errno) + ")");
+  std::vector<std::byte> bytes(text->size());
+  std::memcpy(bytes.data(), text->data(), text->size());
   return from_bytes(std::move(bytes), file);
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/read_file.h"
 #include "result/atomic_file.h"
 #include "result/json_reader.h"
 
@@ -165,23 +166,21 @@ Result read_result(const Json& document, const std::string& file) {
   return result;
 }
 
-std::string read_file(const fs::path& path) {
-  errno = 0;
-  std::ifstream stream(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream.is_open() || stream.bad()) {
+std::string read_text(const fs::path& path) {
+  std::optional<std::string> text = read_file(path);
+  if (!text) {
     throw Error(ExitCode::kUsage, fmt::format("Cannot read \"{}\": {}; check the name and its "
                                               "permissions.",
                                               path.string(), errno_text(errno)));
   }
-  return text;
+  return std::move(*text);
 }
 
 // The runs of a samples file; a missing one has none.
 std::vector<Run> read_samples(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path, error)) return {};
-  const std::string text = read_file(path);
+  const std::string text = read_text(path);
   std::vector<Run> runs;
   for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
        begin = end + 1) {
@@ -297,10 +296,10 @@ void write_result(const fs::path& path, const Result& result) {
 std::vector<LoadedResult> load_results(const fs::path& path) {
   std::error_code error;
   if (!fs::is_directory(path, error))
-    return {read_whole(parse_json(read_file(path), path.string()), path)};
+    return {read_whole(parse_json(read_text(path), path.string()), path)};
   std::vector<LoadedResult> results;
   for (const fs::path& file : json_files(path)) {
-    const Json document = parse_json(read_file(file), file.string());
+    const Json document = parse_json(read_text(file), file.string());
     if (is_result(document))
       results.push_back(read_whole(document, file));
     else
