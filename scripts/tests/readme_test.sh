@@ -36,6 +36,7 @@ run_command() {
       [ -x "$build/bochs/bochs" ] || { echo 'the intel machine is not set up; run make setup-intel'; return 4; }
       if [[ $1 == *setup* ]]; then make setup-intel; else scripts/demo-intel --seeds 1 --duration 0.05 --out "$tmp/intel"; fi ;;
     'sudo build/harness/bin/dyield doctor') in_lab 'dyield doctor' ;;
+    'make ablation') make ablation SEEDS=1 ABLATION_OPTIONS="--only peers --cell unicast:4:2 --duration 0.05 --out $tmp/ablation" ;;
     'make test') echo 'is what runs this' ;;
     'make help') make help ;;
     'make series-check') echo 'is a test of its own, just before this one' ;;
