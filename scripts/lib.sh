@@ -219,7 +219,7 @@ kernel_patches() {
       count=$(series_patches | wc -l)
       [[ $n =~ ^[1-9][0-9]*$ && $n -le $count ]] ||
         die "$ex_usage" "there is no kernel $name: the series has $count patches; see scripts/kernel list"
-      series_patches | head -n "$n"
+      series_patches | sed -n "1,${n}p"
       ;;
     *)
       [[ $name =~ ^[a-z0-9][a-z0-9._-]*$ && -r $lab_dir/$name.patch ]] ||
