@@ -55,6 +55,17 @@ expect 0 out 'cpu_model: ' env
 expect 0 out 'topology/cores: ' env
 expect 2 err 'bash' completion csh
 
+# Output that is lost is no success: less than a buffer of it, and more.
+for words in list 'list --json' env 'env --json' --help 'run --help' man 'completion zsh' 'doctor --json --no-trial' \
+  'run unicast --cpus 1 --dry-run'; do
+  status=0
+  # shellcheck disable=SC2086 # several words
+  "$dyield" $words >/dev/full 2>"$tmp/err" || status=$?
+  check "dyield $words: a full disk is told ($status, $(cat "$tmp/err"))" \
+    test "$status $(cat "$tmp/err")" = \
+    '3 dyield: error: Cannot write to standard output: No space left on device; free space, or see where it goes.'
+done
+
 # --- run, as far as it goes without KVM ---
 expect 0 out '3 run(s), seeds 7 to 9' run unicast --seed 7 --seeds 3 --cpus 1 --dry-run
 expect 0 out '200 run(s), seeds 1 to 100' run unicast --until-ci 2% --side a=true --side b=true --cpus 1 --dry-run

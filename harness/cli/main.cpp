@@ -8,8 +8,11 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <system_error>
 
 #include "base/error.h"
 #include "cli/completion.h"
@@ -136,15 +139,24 @@ int run(int argc, char** argv) {
   spdlog::set_level(verbose ? spdlog::level::debug
                     : quiet ? spdlog::level::warn
                             : spdlog::level::info);
-  const ExitCode code = action();
-  // Results that nobody got are no success, on a full disk for instance.
-  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-    throw Error(ExitCode::kEnvironment,
-                fmt::format("Cannot write to standard output: {}; free space, or see where it "
-                            "goes.",
-                            dyield::errno_text(errno)));
+  return static_cast<int>(action());
+}
+
+// Results that nobody got are no success, on a full disk for instance.
+int run_and_flush(int argc, char** argv) {
+  int error = 0;
+  try {
+    const int code = run(argc, argv);
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+    error = errno;
+  } catch (const std::system_error& failure) {
+    // fmt::print throws it if its text fills the buffer.
+    if (std::ferror(stdout) == 0) throw;
+    error = failure.code().value();
   }
-  return static_cast<int>(code);
+  throw Error(ExitCode::kEnvironment,
+              fmt::format("Cannot write to standard output: {}; free space, or see where it goes.",
+                          dyield::errno_text(error)));
 }
 
 }  // namespace
@@ -152,7 +164,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     set_up_log();
-    return run(argc, argv);
+    return run_and_flush(argc, argv);
   } catch (const Error& error) {
     spdlog::log(error.code() == ExitCode::kSkipped ? spdlog::level::warn : spdlog::level::err,
                 "{}{}", error.code() == ExitCode::kSkipped ? "skipped: " : "", error.what());
