@@ -12,17 +12,12 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/write_all.h"
 
 namespace dyield {
 namespace {
 
 namespace fs = std::filesystem;
-
-[[noreturn]] void fail(const fs::path& path, std::string_view step, int error) {
-  throw Error(ExitCode::kEnvironment,
-              fmt::format("Cannot write \"{}\": {}: {}; free space or choose another folder.",
-                          path.string(), step, errno_text(error)));
-}
 
 // A file which is open for writing and is removed unless it gets its final name.
 class TemporaryFile {
@@ -32,7 +27,7 @@ class TemporaryFile {
       name_ = target.parent_path() /
               fmt::format(".{}.{}.{}.tmp", target.filename().string(), ::getpid(), attempt);
       fd_ = Fd(::open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-      if (!fd_ && (errno != EEXIST || attempt == 100)) fail(target_, "open", errno);
+      if (!fd_ && (errno != EEXIST || attempt == 100)) fail_to_write(target_, "open", errno);
     }
   }
   ~TemporaryFile() {
@@ -41,17 +36,11 @@ class TemporaryFile {
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
-  void write(std::string_view text) {
-    while (!text.empty()) {
-      const ssize_t n = ::write(fd_.get(), text.data(), text.size());
-      if (n < 0 && errno != EINTR) fail(target_, "write", errno);
-      if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
-    }
-  }
+  void write(std::string_view text) { write_all(fd_, text, target_); }
 
   void commit() {
-    if (::fsync(fd_.get()) != 0) fail(target_, "fsync", errno);
-    if (::rename(name_.c_str(), target_.c_str()) != 0) fail(target_, "rename", errno);
+    if (::fsync(fd_.get()) != 0) fail_to_write(target_, "fsync", errno);
+    if (::rename(name_.c_str(), target_.c_str()) != 0) fail_to_write(target_, "rename", errno);
     name_.clear();
   }
 
@@ -73,7 +62,7 @@ void sync_folder(const fs::path& folder) {
 void write_file_atomically(const fs::path& path, std::string_view text) {
   std::error_code error;
   const fs::path target = fs::weakly_canonical(fs::absolute(path), error);
-  if (error) fail(path, "resolve", error.value());
+  if (error) fail_to_write(path, "resolve", error.value());
   if (fs::exists(target, error) && !fs::is_regular_file(target, error)) {
     throw Error(
         ExitCode::kUsage,

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/write_all.h"
 #include "result/atomic_file.h"
 
 namespace dyield {
@@ -20,24 +21,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail(const fs::path& path, std::string_view step, int error) {
-  throw Error(ExitCode::kEnvironment,
-              fmt::format("Cannot write \"{}\": {}: {}; free space or choose another folder.",
-                          path.string(), step, errno_text(error)));
-}
-
 Fd open_for_appending(const fs::path& path) {
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-  if (!fd) fail(path, "open", errno);
+  if (!fd) fail_to_write(path, "open", errno);
   return fd;
-}
-
-void write_all(const Fd& fd, std::string_view text, const fs::path& path) {
-  while (!text.empty()) {
-    const ssize_t n = ::write(fd.get(), text.data(), text.size());
-    if (n < 0 && errno != EINTR) fail(path, "write", errno);
-    if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
-  }
 }
 
 // The bytes up to and with the last newline.
@@ -47,7 +34,7 @@ std::uint64_t size_of_whole_lines(const Fd& fd, const fs::path& path) {
   while (end > 0) {
     const off_t begin = std::max<off_t>(0, end - static_cast<off_t>(block.size()));
     const ssize_t n = ::pread(fd.get(), block.data(), static_cast<std::size_t>(end - begin), begin);
-    if (n != end - begin) fail(path, "read", n < 0 ? errno : EIO);
+    if (n != end - begin) fail_to_write(path, "read", n < 0 ? errno : EIO);
     const std::string_view text(block.data(), static_cast<std::size_t>(n));
     if (const auto found = text.rfind('\n'); found != std::string_view::npos)
       return static_cast<std::uint64_t>(begin) + found + 1;
@@ -87,7 +74,8 @@ RunDirectory RunDirectory::reopen(const fs::path& folder) {
   const fs::path path = folder / kSamplesFile;
   Fd samples = open_for_appending(path);
   const std::uint64_t size = size_of_whole_lines(samples, path);
-  if (::ftruncate(samples.get(), static_cast<off_t>(size)) != 0) fail(path, "truncate", errno);
+  if (::ftruncate(samples.get(), static_cast<off_t>(size)) != 0)
+    fail_to_write(path, "truncate", errno);
   return {folder, std::move(samples), size};
 }
 
@@ -101,7 +89,7 @@ void RunDirectory::append(const Run& run) {
     [[maybe_unused]] const int ignored = ::ftruncate(samples_.get(), static_cast<off_t>(size_));
     throw;
   }
-  if (::fdatasync(samples_.get()) != 0) fail(path, "fdatasync", errno);
+  if (::fdatasync(samples_.get()) != 0) fail_to_write(path, "fdatasync", errno);
   size_ += line.size();
 }
 
