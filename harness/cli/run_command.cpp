@@ -238,22 +238,10 @@ Json read_plan(const fs::path& folder) {
 
 void begin_folder(const fs::path& folder, const Json& arguments,
                   const std::vector<std::string>& command, const Result& header) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) {
-    throw Error(ExitCode::kUsage, fmt::format("Cannot make the folder \"{}\": {}; name another.",
-                                              folder.string(), error.message()));
-  }
-  for (const std::string_view name : {kPlanFile, kHeaderFile}) {
-    if (fs::exists(folder / name, error)) {
-      throw Error(ExitCode::kUsage,
-                  fmt::format("There is a result in \"{}\" already; go on with it (dyield run "
-                              "--resume {}), or name another folder.",
-                              folder.string(), folder.string()));
-    }
-  }
+  make_result_folder(folder, {kPlanFile, kHeaderFile, kSamplesFile});
   const fs::path script = folder / "reproduce.sh";
   write_file_atomically(script, reproduce_script(arguments, header));
+  std::error_code error;
   fs::permissions(script, fs::perms::owner_exec | fs::perms::group_exec | fs::perms::others_exec,
                   fs::perm_options::add, error);
   // Last: with it there is something to resume.

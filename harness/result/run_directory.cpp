@@ -49,20 +49,7 @@ RunDirectory::RunDirectory(fs::path folder, Fd samples, std::uint64_t size)
     : folder_(std::move(folder)), samples_(std::move(samples)), size_(size) {}
 
 RunDirectory RunDirectory::create(const fs::path& folder, const Result& header) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) {
-    throw Error(ExitCode::kUsage, fmt::format("Cannot make the folder \"{}\": {}; name another.",
-                                              folder.string(), error.message()));
-  }
-  for (const std::string_view name : {kHeaderFile, kSamplesFile}) {
-    if (fs::exists(folder / name, error)) {
-      throw Error(ExitCode::kUsage,
-                  fmt::format("There is a result in \"{}\" already; go on with it (dyield run "
-                              "--resume), or name another folder.",
-                              folder.string()));
-    }
-  }
+  make_result_folder(folder, {kHeaderFile, kSamplesFile});
   // The header last: with it the folder is a result.
   Fd samples = open_for_appending(folder / kSamplesFile);
   RunDirectory made(folder, std::move(samples), 0);
@@ -95,6 +82,23 @@ void RunDirectory::append(const Run& run) {
 
 void RunDirectory::write_header(const Result& header) const {
   write_file_atomically(folder_ / kHeaderFile, to_header_text(header));
+}
+
+void make_result_folder(const fs::path& folder, std::initializer_list<std::string_view> names) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    throw Error(ExitCode::kUsage, fmt::format("Cannot make the folder \"{}\": {}; name another.",
+                                              folder.string(), error.message()));
+  }
+  for (const std::string_view name : names) {
+    if (fs::exists(folder / name, error)) {
+      throw Error(ExitCode::kUsage,
+                  fmt::format("There is a result in \"{0}\" already; go on with it (dyield run "
+                              "--resume {0}), or name another folder.",
+                              folder.string()));
+    }
+  }
 }
 
 void append_to_file(const fs::path& path, std::string_view text) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <string_view>
 
 #include "base/fd.h"
@@ -32,6 +33,11 @@ class RunDirectory {
   Fd samples_;
   std::uint64_t size_;  // bytes in whole lines
 };
+
+// Makes the folder of a result, where none may have begun. Throws Error (kUsage) if that
+// fails or one of the files `names` is in it.
+void make_result_folder(const std::filesystem::path& folder,
+                        std::initializer_list<std::string_view> names);
 
 // Appends to a log file in a result folder, made if missing.
 void append_to_file(const std::filesystem::path& path, std::string_view text);
