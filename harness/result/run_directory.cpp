@@ -92,7 +92,8 @@ void make_result_folder(const fs::path& folder, std::initializer_list<std::strin
                                               folder.string(), error.message()));
   }
   for (const std::string_view name : names) {
-    if (fs::exists(folder / name, error)) {
+    // An empty one is what a kill left of a beginning.
+    if (fs::exists(folder / name, error) && !fs::is_empty(folder / name, error)) {
       throw Error(ExitCode::kUsage,
                   fmt::format("There is a result in \"{0}\" already; go on with it (dyield run "
                               "--resume {0}), or name another folder.",

@@ -35,7 +35,7 @@ class RunDirectory {
 };
 
 // Makes the folder of a result, where none may have begun. Throws Error (kUsage) if that
-// fails or one of the files `names` is in it.
+// fails or one of the files `names` is in it and not empty.
 void make_result_folder(const std::filesystem::path& folder,
                         std::initializer_list<std::string_view> names);
 

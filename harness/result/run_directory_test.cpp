@@ -152,6 +152,14 @@ TEST_F(RunDirectoryTest, NeverBeginsOverAResult) {
   EXPECT_EQ(load().runs.size(), 1U);
 }
 
+// A kill, or a full disk, between the two files that create() makes.
+TEST_F(RunDirectoryTest, BeginsAgainWhereItWasCutShortAtTheBegin) {
+  fs::create_directories(folder_);
+  std::ofstream{folder_ / kSamplesFile};
+  RunDirectory::create(folder_, header()).append(run_of(1));
+  EXPECT_EQ(load().runs.size(), 1U);
+}
+
 TEST_F(RunDirectoryTest, NamesTheLineThatIsDamaged) {
   RunDirectory::create(folder_, header()).append(run_of(1));
   append_to_file(folder_ / kSamplesFile, "{\"seed\": 2}\n");
