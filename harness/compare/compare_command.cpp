@@ -12,9 +12,9 @@
 #include <utility>
 
 #include "compare/compare.h"
+#include "compare/report_options.h"
 #include "compare/table.h"
 #include "compare/words.h"
-#include "result/atomic_file.h"
 
 namespace dyield {
 namespace {
@@ -56,26 +56,16 @@ void log_diagnostics(const Comparison& comparison) {
 }  // namespace
 
 ExitCode run_compare(const CompareOptions& options, std::ostream& out) {
-  // "nan" passes CLI::Range.
-  if (!(options.margin >= 0 && options.margin <= 1)) {
-    throw Error(ExitCode::kUsage,
-                "The margin is not a fraction; give --margin a number from 0 to 1.");
-  }
+  check(options.criteria);
   const Comparison comparison =
       compare({options.base, load_results(options.base)},
-              {options.candidate, load_results(options.candidate)},
-              {.margin = options.margin, .common_only = options.common_only});
+              {options.candidate, load_results(options.candidate)}, options.criteria);
   const bool color = options.color && options.output.empty();
   const std::string report = options.json
                                  ? to_json_text(comparison)
                                  : render_table(comparison, {.all = options.all, .color = color});
   if (options.json || !options.output.empty()) log_diagnostics(comparison);
-  if (!options.output.empty()) {
-    write_file_atomically(options.output, report);
-  } else if (!(out << report << std::flush)) {
-    throw Error(ExitCode::kEnvironment,
-                "Cannot write the report to standard output; write it to a file with -o FILE.");
-  }
+  write_report(report, options.output, out);
   return comparison.regressed() ? ExitCode::kFailed : ExitCode::kOk;
 }
 
@@ -86,15 +76,7 @@ void add_compare_command(CLI::App& app, std::function<void(std::function<ExitCod
   command->add_option("B", options->candidate, "results of the candidate kernel")->required();
   command->add_flag("--json", options->json, "print JSON (dyield.compare/2) with the raw pairs");
   command->add_flag("--all", options->all, "show every metric in the table");
-  command
-      ->add_option("--margin", options->margin,
-                   "fraction of the base, from 0 to 1, up to which a change counts as none")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("FRACTION")
-      ->capture_default_str();
-  command->add_flag("--common", options->common_only, "leave out cells that one side lacks");
-  command->add_option("-o,--output", options->output, "write to this file, atomically")
-      ->type_name("FILE");
+  add_report_options(*command, options->criteria, options->output);
   command->footer(kFooter);
   command->callback([options, select = std::move(select)] {
     options->color = want_color();

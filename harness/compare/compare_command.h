@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "compare/compare.h"
 
 namespace dyield {
 
@@ -14,8 +15,7 @@ struct CompareOptions {
   std::string base{};
   std::string candidate{};
   std::string output{};  // file; empty for standard output
-  double margin = 0.01;  // fraction from 0 to 1
-  bool common_only = false;
+  Criteria criteria{};
   bool json = false;
   bool all = false;
   bool color = false;  // ignored for JSON and files

@@ -452,7 +452,7 @@ TEST_F(CompareCommand, ExitCodeTellsRegressions) {
   write_result(folder_ / "a/r.json", noisy("base", 1000));
   write_result(folder_ / "b/r.json", noisy("new", 900));
   EXPECT_EQ(compare_folders(), ExitCode::kFailed);
-  EXPECT_EQ(compare_folders({.margin = 0.2}), ExitCode::kOk);
+  EXPECT_EQ(compare_folders({.criteria = {.margin = 0.2}}), ExitCode::kOk);
   write_result(folder_ / "b/r.json", noisy("new", 1100));
   EXPECT_EQ(compare_folders(), ExitCode::kOk);
 }
@@ -490,7 +490,7 @@ TEST_F(CompareCommand, HostileInputsAreNamed) {
   EXPECT_THAT(error_of([&] { compare_folders(); }), HasSubstr("cut.json"));
   std::ofstream(folder_ / "b/cut.json") << R"({"schema": "dyield.result/9"})";
   EXPECT_THAT(error_of([&] { compare_folders(); }), HasSubstr("dyield.result/9"));
-  EXPECT_THAT(error_of([&] { compare_folders({.margin = std::stod("nan")}); }),
+  EXPECT_THAT(error_of([&] { compare_folders({.criteria = {.margin = std::stod("nan")}}); }),
               HasSubstr("margin"));
 }
 

@@ -10,9 +10,9 @@
 #include <memory>
 #include <utility>
 
+#include "compare/report_options.h"
 #include "compare/words.h"
 #include "report/report.h"
-#include "result/atomic_file.h"
 
 namespace dyield {
 namespace {
@@ -37,27 +37,18 @@ Examples:
 
 ExitCode run_report(const ReportOptions& options, std::ostream& out) {
   const auto format = std::ranges::find(kReportFormats, options.format, &ReportFormat::name);
-  // "nan" passes CLI::Range.
-  if (format == kReportFormats.end() || !(options.margin >= 0 && options.margin <= 1)) {
-    throw Error(ExitCode::kUsage,
-                "Give --format one of the names in `dyield report --help`, and --margin a number "
-                "from 0 to 1.");
+  if (format == kReportFormats.end()) {
+    throw Error(ExitCode::kUsage, "Give --format one of the names in `dyield report --help`.");
   }
+  check(options.criteria);
   const Input base{options.base, load_results(options.base)};
   Comparisons comparisons;
   for (const std::string& candidate : options.candidates) {
-    comparisons.push_back(compare(base, {candidate, load_results(candidate)},
-                                  {.margin = options.margin, .common_only = options.common_only}));
+    comparisons.push_back(compare(base, {candidate, load_results(candidate)}, options.criteria));
     for (const std::string& warning : comparisons.back().warnings)
       spdlog::warn("{}", printable(warning));
   }
-  const std::string report = format->render(comparisons);
-  if (!options.output.empty()) {
-    write_file_atomically(options.output, report);
-  } else if (!(out << report << std::flush)) {
-    throw Error(ExitCode::kEnvironment,
-                "Cannot write the report to standard output; write it to a file with -o FILE.");
-  }
+  write_report(format->render(comparisons), options.output, out);
   return ExitCode::kOk;
 }
 
@@ -72,15 +63,7 @@ void add_report_command(CLI::App& app, std::function<void(std::function<ExitCode
   command->add_option("--format", options->format, "form of the report")
       ->check(CLI::IsMember(names))
       ->capture_default_str();
-  command
-      ->add_option("--margin", options->margin,
-                   "fraction of the base, from 0 to 1, up to which a change counts as none")
-      ->check(CLI::Range(0.0, 1.0))
-      ->type_name("FRACTION")
-      ->capture_default_str();
-  command->add_flag("--common", options->common_only, "leave out cells that one side lacks");
-  command->add_option("-o,--output", options->output, "write to this file, atomically")
-      ->type_name("FILE");
+  add_report_options(*command, options->criteria, options->output);
   command->footer(kFooter);
   command->callback([options, select = std::move(select)] {
     select([options] { return run_report(*options, std::cout); });

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "compare/compare.h"
 
 namespace dyield {
 
@@ -16,8 +17,7 @@ struct ReportOptions {
   std::vector<std::string> candidates{};
   std::string format = "text";
   std::string output{};  // file; empty for standard output
-  double margin = 0.01;  // as in compare
-  bool common_only = false;
+  Criteria criteria{};
 };
 
 // Compares each candidate with the base and writes the report to `out` or the

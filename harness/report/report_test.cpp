@@ -131,9 +131,20 @@ TEST(Report, KcidbKeepsToItsSchema) {
   EXPECT_EQ(status["dyield.all-to-all.yields_tried"], "DONE");
 }
 
-TEST(Report, UnknownFormatIsAUsageError) {
-  std::ostringstream out;
-  EXPECT_THROW(run_report({.base = "a", .candidates = {"b"}, .format = "pdf"}, out), Error);
+TEST(Report, RefusesAnUnknownFormatAndAMarginThatIsNoFraction) {
+  const auto error_of = [](const ReportOptions& options) -> std::string {
+    std::ostringstream out;
+    try {
+      run_report(options, out);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kUsage);
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_THAT(error_of({.base = "a", .candidates = {"b"}, .format = "pdf"}), HasSubstr("--format"));
+  EXPECT_THAT(error_of({.base = "a", .candidates = {"b"}, .criteria = {.margin = 2}}),
+              HasSubstr("--margin"));
 }
 
 }  // namespace
