@@ -7,8 +7,10 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/fd.h"
 
@@ -30,6 +32,26 @@ inline std::optional<std::string> read_file(const std::filesystem::path& path) {
       return std::nullopt;
     }
   }
+}
+
+// The first line of a file, such as one of sysfs; empty if it cannot be read.
+inline std::string first_line(const std::filesystem::path& path) {
+  std::ifstream stream(path);
+  std::string line;
+  std::getline(stream, line);
+  return line;
+}
+
+// What follows `name` in the first line that begins with it, without the white space
+// between: first_field("/proc/meminfo", "MemFree:") is "12 kB". Empty if there is none.
+inline std::string first_field(const std::filesystem::path& path, std::string_view name) {
+  std::ifstream stream(path);
+  for (std::string line; std::getline(stream, line);) {
+    if (!line.starts_with(name)) continue;
+    const auto begin = line.find_first_not_of(" \t", name.size());
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return "";
 }
 
 }  // namespace dyield

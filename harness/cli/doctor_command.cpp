@@ -14,12 +14,13 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/color.h"
+#include "base/read_file.h"
 #include "bpf/probes_loader.h"
 #include "cli/kernel_log.h"
 #include "cli/run_command.h"
@@ -61,24 +62,15 @@ struct Finding {
 // ---------------------------------------------------------------------------
 // Sources
 
-std::string first_line(const fs::path& file) {
-  std::ifstream stream(file);
-  std::string line;
-  std::getline(stream, line);
-  return line;
-}
-
 std::string parameter(const std::string& module, const std::string& name) {
   return first_line(fs::path("/sys/module") / module / "parameters" / name);
 }
 
 // Effective capabilities of this process, proc(5).
 std::optional<std::uint64_t> capabilities() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("CapEff:")) return std::strtoull(line.c_str() + 7, nullptr, 16);
-  }
-  return std::nullopt;
+  const std::string set = first_field("/proc/self/status", "CapEff:");
+  if (set.empty()) return std::nullopt;
+  return std::strtoull(set.c_str(), nullptr, 16);
 }
 
 bool has(std::uint64_t set, int capability) {
@@ -412,9 +404,7 @@ ExitCode doctor(bool json, bool no_trial) {
         {"schema", "dyield.doctor/1"}, {"ready", ready()}, {"requirements", std::move(list)}};
     fmt::print("{}\n", document.dump(2, ' ', false, Json::error_handler_t::replace));
   } else {
-    const char* no_color = std::getenv("NO_COLOR");
-    const bool color = ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
-    for (const Row& row : rows) print_row(row, color);
+    for (const Row& row : rows) print_row(row, want_color());
     fmt::print("{}\n", ready() ? "A run with probes is possible here."
                                : "A run with probes is not possible here.");
   }

@@ -10,10 +10,10 @@
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <system_error>
 
+#include "base/color.h"
 #include "base/error.h"
 #include "cli/completion.h"
 #include "cli/config_file.h"
@@ -31,9 +31,8 @@ using dyield::Error;
 using dyield::ExitCode;
 
 void set_up_log() {
-  const bool plain = std::getenv("NO_COLOR") != nullptr;
   auto sink = std::make_shared<spdlog::sinks::stderr_color_sink_mt>(
-      plain ? spdlog::color_mode::never : spdlog::color_mode::automatic);
+      dyield::no_color() ? spdlog::color_mode::never : spdlog::color_mode::automatic);
   spdlog::set_default_logger(std::make_shared<spdlog::logger>("dyield", sink));
   spdlog::set_pattern("dyield: %^%l%$: %v");
 }

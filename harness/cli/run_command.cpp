@@ -13,10 +13,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <memory>
-#include <sstream>
 
 #include "base/read_file.h"
 #include "cli/kernel_log.h"
@@ -181,10 +179,7 @@ std::string quoted(const std::string& word) {
 
 // What scripts/lab was given to run; empty outside the lab and in its shell.
 std::string lab_command() {
-  std::ifstream stream("/in/.command");
-  std::string command;
-  std::getline(stream, command);
-  return command;
+  return first_line("/in/.command");
 }
 
 std::string reproduce_script(const Json& arguments, const Result& header) {

@@ -2,15 +2,14 @@
 #include "compare/compare_command.h"
 
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <utility>
 
+#include "base/color.h"
 #include "compare/compare.h"
 #include "compare/report_options.h"
 #include "compare/table.h"
@@ -40,12 +39,6 @@ Examples:
   dyield compare results/base results/patched
   dyield compare --all --margin 0.02 results/base results/patched
   dyield compare --json -o compare.json results/base results/patched)";
-
-// https://no-color.org: any value that is not empty switches colour off.
-bool want_color() {
-  const char* no_color = std::getenv("NO_COLOR");
-  return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
-}
 
 void log_diagnostics(const Comparison& comparison) {
   for (const std::string& warning : comparison.warnings) spdlog::warn("{}", printable(warning));

@@ -24,19 +24,13 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/read_file.h"
 #include "kvm/vm.h"
 
 namespace dyield {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string first_line(const fs::path& file) {
-  std::ifstream stream(file);
-  std::string line;
-  std::getline(stream, line);
-  return line;
-}
 
 std::vector<std::string> lines(const fs::path& file) {
   std::ifstream stream(file);
@@ -161,12 +155,8 @@ Json cgroup() {
 
 Json memory() {
   Json result = Json::object();
-  for (const std::string& line : lines("/proc/meminfo")) {
-    for (const char* name : {"MemTotal", "SwapTotal", "HugePages_Total", "Hugepagesize"}) {
-      if (line.starts_with(std::string(name) + ":"))
-        result[name] = line.substr(line.find_first_not_of(' ', line.find(':') + 1));
-    }
-  }
+  for (const char* name : {"MemTotal", "SwapTotal", "HugePages_Total", "Hugepagesize"})
+    put(result, name, first_field("/proc/meminfo", std::string(name) + ":"));
   put(result, "transparent_hugepage", first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
   return result;
 }
@@ -271,10 +261,7 @@ Json collect_volatile_facts() {
   Json facts = {
       {"date", fmt::format("{:%FT%TZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now)))}};
   put(facts, "load_average", first_line("/proc/loadavg"));
-  for (const std::string& line : lines("/proc/meminfo")) {
-    if (line.starts_with("MemAvailable:"))
-      facts["memory_available"] = line.substr(line.find_first_not_of(' ', line.find(':') + 1));
-  }
+  put(facts, "memory_available", first_field("/proc/meminfo", "MemAvailable:"));
   return facts;
 }
 

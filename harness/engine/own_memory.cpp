@@ -5,9 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <string>
 #include <vector>
+
+#include "base/read_file.h"
 
 namespace dyield {
 
@@ -22,11 +23,9 @@ std::optional<std::uint64_t> resident_bytes(std::span<const std::byte> memory) {
 }
 
 std::optional<std::uint64_t> process_resident_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmRSS:")) return std::stoull(line.substr(6)) * 1024;  // "VmRSS:  123 kB"
-  }
-  return std::nullopt;
+  const std::string resident = first_field("/proc/self/status", "VmRSS:");  // "123 kB"
+  if (resident.empty()) return std::nullopt;
+  return std::stoull(resident) * 1024;
 }
 
 }  // namespace dyield
