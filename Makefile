@@ -5,7 +5,7 @@
 
 SEEDS ?= 10
 
-.PHONY: help setup setup-intel harness kernels demo matrix ablation demo-intel test test-quick robust series-apply series-check series-export lab-shell format clean
+.PHONY: help setup setup-intel harness kernels guest-kernel demo demo-linux matrix ablation demo-intel test test-quick robust series-apply series-check series-export lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,9 @@ harness: setup ## build the harness and the guest payload
 kernels: setup ## build the lab kernels mainline and patched
 	@scripts/kernel build mainline patched
 
+guest-kernel: setup ## build the kernel of the Linux guests
+	@scripts/kernel build guest
+
 demo: harness kernels ## compare patched with mainline in the lab, print the table
 	@scripts/demo --seeds $(SEEDS) $(DEMO_OPTIONS)
 
@@ -37,6 +40,10 @@ ablation: harness ## what each patch and each other policy contributes
 
 demo-intel: setup-intel harness kernels ## the same on kvm-intel, with APICv off and on
 	@scripts/demo-intel --seeds $(SEEDS) $(DEMO_OPTIONS)
+
+demo-linux: harness kernels guest-kernel ## the same with Linux guests
+	@scripts/matrix --rows linux-munmap,linux-madvise,linux-mprotect,linux-membarrier --overcommit 2 \
+	  --pin none --seeds $(SEEDS) --out build/results/demo-linux $(DEMO_OPTIONS)
 
 test: setup ## run every test; closes with "N passed, N failed, N skipped"
 	@scripts/test

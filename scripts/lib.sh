@@ -212,7 +212,8 @@ commit_base() {
 kernel_patches() {
   local name=$1 n count
   case $name in
-    mainline) ;;
+    # The guest kernel stands on no KVM, so no patch concerns it.
+    mainline | guest) ;;
     patched) series_patches ;;
     series-*)
       n=${name#series-}
@@ -258,6 +259,13 @@ kernel_make() {
 config_fragments=("$repo/Kconfig.fragment" "$repo/kernel-config/lab.config")
 wanted_config() { cat "${config_fragments[@]}"; }
 
+# The configuration of a named kernel, and where its objects are.
+select_config() {
+  config_fragments=("$repo/Kconfig.fragment" "$repo/kernel-config/lab.config")
+  obj=${obj%-guest}
+  [[ $1 != guest ]] || { config_fragments=("$repo/kernel-config/guest.config") obj=$obj-guest; }
+}
+
 # Write $obj/.config: what the two fragments name, on top of allnoconfig, and
 # nothing else. Untouched if it comes out the same, so that make does not look at
 # every file again. merge_config.sh only warns of an option that got lost.
@@ -274,7 +282,7 @@ configure_kernel() {
     esac
   done < <(wanted_config)
   ((${#lost[@]} == 0)) ||
-    die "$ex_failed" "the kernel's configuration lost ${lost[*]}: a dependency is missing or another option selects it; fix Kconfig.fragment or kernel-config/lab.config"
+    die "$ex_failed" "the kernel's configuration lost ${lost[*]}: a dependency is missing or another option selects it; fix ${config_fragments[*]#"$repo/"}"
   cmp -s "$obj/merge/.config" "$obj/.config" || cp "$obj/merge/.config" "$obj/.config"
 }
 

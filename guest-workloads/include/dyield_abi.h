@@ -11,7 +11,7 @@
 #define DYIELD_ABI_H
 
 #define DYIELD_ABI_MAGIC	0x64596c6449654c44ULL
-#define DYIELD_ABI_VERSION	3
+#define DYIELD_ABI_VERSION	4
 
 /*
  * Guest physical layout, one memory slot from 0. Everything below
@@ -42,6 +42,13 @@
 #define DYIELD_FRAME_GPA	0xc00000ULL
 #define DYIELD_CALL_GPA		0xe00000ULL
 #define DYIELD_CALL_SIZE	32ULL
+
+/*
+ * A Linux guest has its own layout (harness/linux/boot.h); struct dyield_shared
+ * is in reserved memory here, and its init maps it.
+ */
+#define DYIELD_LINUX_SHARED_GPA 0xd0000000ULL
+#define DYIELD_LINUX_MAX_VCPUS	64
 
 /* Where the local APIC is after a reset; only xAPIC mode uses it. */
 #define DYIELD_APIC_GPA		0xfee00000ULL
@@ -93,7 +100,9 @@ enum dyield_phase {
 	X(SHORTHAND, shorthand, 0, 255, "x2APIC, all-but-self shorthand")    \
 	X(XAPIC, xapic, 1, 255, "xAPIC, physical, one ICR write a receiver") \
 	X(FLAT, flat, 1, 8, "xAPIC, one ICR write for a flat logical set")   \
-	X(PV, pv, 0, 255, "hypercall KVM_HC_SEND_IPI, up to 128 receivers each")
+	X(PV, pv, 0, 255,                                                    \
+	  "hypercall KVM_HC_SEND_IPI, up to 128 receivers each")             \
+	X(LINUX, linux, 0, 64, "as the guest's Linux sends them")
 
 enum dyield_way {
 #define X(id, name, xapic, max_vcpus, text) DYIELD_WAY_##id,
@@ -224,10 +233,45 @@ enum dyield_does {
 	  hostile_apic, X2APIC, DYIELD_DOES_HARM, COMPUTE,                     \
 	  "VMs 0, 2, ... do as hostile-icr, VMs 1, 3, ... compute")
 
+/*
+ * The workloads of Linux guests, in the same columns; program is the struct
+ * program in guest-workloads/linux.
+ */
+#define DYIELD_LINUX_WORKLOADS(X)                                              \
+	X(LINUX_BOOT, linux_boot, linux, compute, LINUX, DYIELD_DOES_NOTHING,  \
+	  LINUX_BOOT, "Linux comes up, and a thread on each vCPU computes")    \
+	X(LINUX_MUNMAP, linux_munmap, linux, munmap, LINUX,                    \
+	  DYIELD_DOES_SHOOTDOWNS, LINUX_MUNMAP,                                \
+	  "one thread maps anew, over the old, what all others read")          \
+	X(LINUX_MUNMAP_ALL, linux_munmap_all, linux, munmap_all, LINUX,        \
+	  DYIELD_DOES_SHOOTDOWNS, LINUX_MUNMAP_ALL,                            \
+	  "the same, every thread; they meet at the lock of the mappings")     \
+	X(LINUX_MADVISE, linux_madvise, linux, madvise, LINUX,                 \
+	  DYIELD_DOES_SHOOTDOWNS, LINUX_MADVISE,                               \
+	  "one thread discards (MADV_DONTNEED) what all others read")          \
+	X(LINUX_MADVISE_ALL, linux_madvise_all, linux, madvise_all, LINUX,     \
+	  DYIELD_DOES_SHOOTDOWNS, LINUX_MADVISE_ALL, "the same, every thread") \
+	X(LINUX_MPROTECT, linux_mprotect, linux, mprotect, LINUX,              \
+	  DYIELD_DOES_SHOOTDOWNS, LINUX_MPROTECT,                              \
+	  "one thread write-protects what all others write")                   \
+	X(LINUX_MPROTECT_ALL, linux_mprotect_all, linux, mprotect_all, LINUX,  \
+	  DYIELD_DOES_SHOOTDOWNS, LINUX_MPROTECT_ALL,                          \
+	  "the same, every thread")                                            \
+	X(LINUX_MIGRATE, linux_migrate, linux, migrate, LINUX,                 \
+	  DYIELD_DOES_SHOOTDOWNS, LINUX_MIGRATE,                               \
+	  "every thread moves from CPU to CPU and discards there")             \
+	X(LINUX_MEMBARRIER, linux_membarrier, linux, membarrier, LINUX,        \
+	  DYIELD_DOES_CALLS, LINUX_MEMBARRIER,                                 \
+	  "every thread does membarrier(PRIVATE_EXPEDITED)")                   \
+	X(LINUX_FUTEX, linux_futex, linux, futex, LINUX, DYIELD_DOES_WAKES,    \
+	  LINUX_FUTEX, "pairs of threads wake each other by futex in turn")    \
+	X(LINUX_LOCK, linux_lock, linux, lock, LINUX, DYIELD_DOES_LOCKS,       \
+	  LINUX_LOCK, "every thread takes one pthread mutex")
+
 enum dyield_workload {
 #define X(id, name, group, program, way, does, beside, text) \
 	DYIELD_WORKLOAD_##id,
-	DYIELD_WORKLOADS(X)
+	DYIELD_WORKLOADS(X) DYIELD_LINUX_WORKLOADS(X)
 #undef X
 		DYIELD_WORKLOAD_COUNT
 };
@@ -291,6 +335,8 @@ enum dyield_error_code {
 	/* A turn out of order: detail[0] partner, detail[1] the turn expected,
 	 * detail[2] the one found. */
 	DYIELD_ERROR_TURN = 8,
+	/* A Linux guest's program failed; why is in text. */
+	DYIELD_ERROR_PROGRAM = 9,
 };
 
 /* What kind of wait is published in waiting_for. */
@@ -380,6 +426,7 @@ struct dyield_error {
 	dyield_u32 code; /* enum dyield_error_code, written last */
 	dyield_u32 vcpu;
 	dyield_u64 detail[4];
+	char text[256]; /* ends with a NUL */
 };
 
 struct DYIELD_ALIGNED(4096) dyield_shared {

@@ -325,9 +325,10 @@ Finding trial() {
     config.limit = std::chrono::seconds(10);
     config.think = 64;
     config.unit = 64;
-    const Payload payload = Payload::from_file(find_payload(""));
+    Guests guests;
+    guests.payload = Payload::from_file(find_payload(""));
     const KvmSystem system;
-    const Run run = run_once(system, payload, config);
+    const Run run = run_once(system, guests, config);
     if (run.status != RunStatus::kComplete)
       return {State::kNotMet, "the run ended early: " + run.reason,
               "dyield -v run unicast says more"};

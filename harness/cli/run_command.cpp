@@ -22,6 +22,7 @@
 #include "engine/environment.h"
 #include "engine/run.h"
 #include "kvm/workload.h"
+#include "linux/cpuid.h"
 #include "result/atomic_file.h"
 #include "result/json_reader.h"
 #include "result/result.h"
@@ -47,6 +48,10 @@ struct Options {
   std::string resume;
   bool aa = false;
   bool no_probes = false, audit = false, json = false, dry_run = false;
+  std::string guest_kernel, guest_initramfs, guest_append;
+  std::uint32_t guest_memory = 128;
+  std::vector<std::string> hide_pv;
+  bool xapic = false;
 };
 
 // What --resume takes from its own command line and not from the plan.
@@ -54,28 +59,80 @@ constexpr std::array kNotInPlan = {"help", "resume", "output", "json", "dry-run"
 
 void add_options(CLI::App& sub, Options& options);
 
-nlohmann::ordered_json dimensions(const Options& options, std::size_t cpus) {
+// A file that comes with the harness; throws Error (kUsage) saying how to make it.
+fs::path find_beside(const std::string& given, const std::string& name, const char* what,
+                     const char* made_by, const char* option) {
+  if (!given.empty()) return given;
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (const fs::path& place : {self / "../lib" / name, self / "../lib/dyield" / name,
+                                fs::path("/usr/local/lib/dyield") / name}) {
+    if (fs::exists(place, error)) return place;
+  }
+  throw Error(ExitCode::kUsage,
+              fmt::format("The {} ({}) is not beside {}; build it with `{}` or name it with {}.",
+                          what, name, self.string(), made_by, option));
+}
+
+Guests read_guests(const Options& options) {
+  Guests guests;
+  if (!find_workload(options.workload).linux_guest()) {
+    guests.payload = Payload::from_file(find_payload(options.payload));
+    return guests;
+  }
+  guests.linux_guest = {
+      BzImage::from_file(find_beside(options.guest_kernel, "guest-bzImage", "guest kernel",
+                                     "scripts/kernel build guest", "--guest-kernel")),
+      read_guest_file(find_beside(options.guest_initramfs, "linux-initramfs", "guest initramfs",
+                                  "make harness", "--guest-initramfs"),
+                      "guest initramfs"),
+      std::size_t{options.guest_memory} << 20,
+      options.xapic,
+      pv_bits(options.hide_pv),
+      options.guest_append};
+  return guests;
+}
+
+nlohmann::ordered_json dimensions(const Options& options, const Guests& guests, std::size_t cpus) {
   const double overcommit =
       static_cast<double>(options.vcpus) * options.vms / static_cast<double>(cpus);
-  return {{"workload", options.workload},
-          {"vcpus", options.vcpus},
-          {"vms", options.vms},
-          {"cpus", cpus},
-          {"overcommit", overcommit},
-          {"pin", options.pin},
-          {"duration_s", options.duration},
-          {"warmup_s", options.warmup},
-          {"think", options.think},
-          {"unit", options.unit},
-          {"probes", !options.no_probes},
-          {"audit", options.audit},
-          {"fault", options.fault}};
+  nlohmann::ordered_json all = {{"workload", options.workload},
+                                {"vcpus", options.vcpus},
+                                {"vms", options.vms},
+                                {"cpus", cpus},
+                                {"overcommit", overcommit},
+                                {"pin", options.pin},
+                                {"duration_s", options.duration},
+                                {"warmup_s", options.warmup},
+                                {"think", options.think},
+                                {"unit", options.unit},
+                                {"probes", !options.no_probes},
+                                {"audit", options.audit},
+                                {"fault", options.fault}};
+  if (guests.linux_guest) {
+    std::vector<std::string> hidden = options.hide_pv;
+    std::ranges::sort(hidden);
+    constexpr std::size_t kShown = 12;
+    all["guest_kernel"] = guests.linux_guest->image.hash().substr(0, kShown);
+    all["guest_initramfs"] = sha256(guests.linux_guest->initramfs).substr(0, kShown);
+    all["guest_memory_mib"] = options.guest_memory;
+    all["guest_append"] = options.guest_append;
+    all["apic"] = options.xapic ? "xapic" : "x2apic";
+    all["hidden_pv"] = fmt::format("{}", fmt::join(hidden, ","));
+  }
+  return all;
 }
 
 std::string default_label() {
   utsname name{};
   uname(&name);
   return name.release;
+}
+
+std::vector<std::string> pv_names() {
+  std::vector<std::string> names;
+  for (const PvFeature& feature : pv_features()) names.emplace_back(feature.name);
+  return names;
 }
 
 std::vector<std::string> fault_names() {
@@ -327,6 +384,7 @@ ExitCode run(const Options& options, const Json& arguments,
              const std::vector<std::string>& command) {
   const RunConfig config = run_config(options);
   const Session session = session_of(options);
+  const Guests guests = read_guests(options);
   const auto describe = [&] {
     Result result;
     result.tool_version = DYIELD_VERSION;
@@ -338,12 +396,12 @@ ExitCode run(const Options& options, const Json& arguments,
     result.series = options.series_hash.empty() ? series.hash : options.series_hash;
     result.base = options.base.empty() ? series.base : options.base;
     result.volatile_facts = collect_volatile_facts();
-    result.dimensions = dimensions(options, config.cpus.size());
+    result.dimensions = dimensions(options, guests, config.cpus.size());
     return result;
   };
 
   if (options.dry_run) {
-    fmt::print("{}\n", dimensions(options, config.cpus.size()).dump(2));
+    fmt::print("{}\n", dimensions(options, guests, config.cpus.size()).dump(2));
     const std::size_t sides = std::max<std::size_t>(1, session.sides.size());
     const std::uint64_t most = session.until ? session.max_seeds : session.seeds;
     fmt::print("{} run(s), seeds {} to {}, about {:.1f} s\n", sides * most, options.seed,
@@ -358,7 +416,6 @@ ExitCode run(const Options& options, const Json& arguments,
     return ExitCode::kOk;
   }
 
-  const Payload payload = Payload::from_file(find_payload(options.payload));
   {
     const KvmSystem probe;
     if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty())
@@ -380,7 +437,7 @@ ExitCode run(const Options& options, const Json& arguments,
     seeded.seed = seed;
     // Opened for each run: a side's setup may reload the module.
     const KvmSystem system;
-    return run_once(system, payload, seeded);
+    return run_once(system, guests, seeded);
   };
   const SessionResult result = run_session(session, world);
 
@@ -503,6 +560,25 @@ void add_options(CLI::App& sub, Options& options) {
                  "Of the patches in this kernel, for the result (the lab's kernels know theirs)");
   sub.add_option("--base", options.base, "What the patches apply to, for the result");
   sub.add_option("--payload", options.payload, "Guest image to use")->type_name("FILE");
+  sub.add_option("--guest-kernel", options.guest_kernel, "bzImage of the linux-... workloads")
+      ->type_name("FILE");
+  sub.add_option("--guest-initramfs", options.guest_initramfs,
+                 "Their initramfs; its /init keeps to guest-workloads/include/dyield_abi.h")
+      ->type_name("FILE");
+  sub.add_option("--guest-memory", options.guest_memory, "MiB of each Linux VM")
+      ->check(CLI::Range(16, 3072))
+      ->capture_default_str();
+  sub.add_option("--guest-append", options.guest_append,
+                 "More words for the guest kernel's command line");
+  sub.add_option("--hide-pv", options.hide_pv,
+                 fmt::format("KVM's PV features that a Linux guest is not shown: all, or some of "
+                             "{}",
+                             fmt::join(pv_names(), ",")))
+      ->delimiter(',')
+      ->expected(1, 32)
+      ->take_all()
+      ->type_name("NAME,...");
+  sub.add_flag("--xapic", options.xapic, "Hide x2APIC from a Linux guest");
   sub.add_option("-o,--output", options.output,
                  "Folder to make for the results; one ending in .json is a single file instead "
                  "(replaced as a whole)")
@@ -535,16 +611,7 @@ std::vector<int> choose_cpus(std::uint32_t wanted) {
 }
 
 fs::path find_payload(const std::string& given) {
-  if (!given.empty()) return given;
-  std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error).parent_path();
-  for (const fs::path& place : {self / "../lib/payload.elf", self / "../lib/dyield/payload.elf",
-                                fs::path("/usr/local/lib/dyield/payload.elf")}) {
-    if (fs::exists(place, error)) return place;
-  }
-  throw Error(ExitCode::kUsage, fmt::format("The guest payload is not beside {}; build it with "
-                                            "`make harness` or name it with --payload.",
-                                            self.string()));
+  return find_beside(given, "payload.elf", "guest payload", "make harness", "--payload");
 }
 
 void add_run_command(CLI::App& app, std::vector<std::string> command,
@@ -561,6 +628,7 @@ void add_run_command(CLI::App& app, std::vector<std::string> command,
       "  dyield run unicast --seeds 30 -o results/poll \\\n"
       "    --side on='echo 200000 >/sys/module/kvm/parameters/halt_poll_ns' \\\n"
       "    --side off='echo 0 >/sys/module/kvm/parameters/halt_poll_ns'\n"
+      "  dyield run linux-munmap --vcpus 8 --cpus 4 --hide-pv all   # a Linux guest\n"
       "  dyield run unicast --fault early-free     # must fail: the check works");
   sub->callback([options, sub, command = std::move(command), select] {
     if (options->workload.empty() && options->resume.empty())

@@ -19,7 +19,8 @@ struct GuestCount {
   const char* metric;  // name among the run's counts; nullptr: in the detail only
   const char* detail;
   Field field;
-  unsigned needs;  // one of these bits of enum dyield_does, or none at all
+  unsigned needs;           // one of these bits of enum dyield_does, or none at all
+  bool linux_guest = true;  // can a Linux guest's program know it?
 };
 
 constexpr unsigned kSends = DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_WAKES;
@@ -33,17 +34,19 @@ constexpr std::array kCounts = {
                DYIELD_DOES_LOCKS},
     GuestCount{"wakes", "wakes", &dyield_vcpu::wakes, DYIELD_DOES_WAKES},
     GuestCount{"work", "work", &dyield_vcpu::work, 0},
-    GuestCount{"ipis", "ipis_sent", &dyield_vcpu::ipis_sent, kSends},
+    GuestCount{"ipis", "ipis_sent", &dyield_vcpu::ipis_sent, kSends, false},
     GuestCount{nullptr, "flushes", &dyield_vcpu::flushes, DYIELD_DOES_SHOOTDOWNS},
+    GuestCount{nullptr, "checks", &dyield_vcpu::checks, DYIELD_DOES_SHOOTDOWNS},
     GuestCount{nullptr, "calls_run", &dyield_vcpu::calls_run, DYIELD_DOES_CALLS},
     GuestCount{"receivers_spared", "receivers_spared", &dyield_vcpu::lazy_skips, DYIELD_DOES_LAZY},
     GuestCount{"timer_ticks", "timer_ticks", &dyield_vcpu::ticks, DYIELD_DOES_TICKS},
     GuestCount{nullptr, "harm", &dyield_vcpu::harm, DYIELD_DOES_HARM},
-    GuestCount{"pauses", "pauses", &dyield_vcpu::pauses, kSpins},
+    GuestCount{"pauses", "pauses", &dyield_vcpu::pauses, kSpins, false},
 };
 
-bool applies(unsigned needs, unsigned does) {
-  return needs == 0 || (needs & does) != 0;
+bool applies(const GuestCount& count, const WorkloadInfo& workload) {
+  return (count.needs == 0 || (count.needs & workload.does) != 0) &&
+         (count.linux_guest || !workload.linux_guest());
 }
 
 std::span<const dyield_vcpu> vcpus_of(const Vm& vm) {
@@ -71,7 +74,19 @@ Json latency(const std::vector<std::unique_ptr<Vm>>& vms, dyield_latency which) 
 }
 
 // A complete run's contradiction, or nothing.
-std::string contradiction(const Vm& vm, unsigned does) {
+std::string contradiction(const Vm& vm, const WorkloadInfo& workload) {
+  const unsigned does = workload.does;
+  if (workload.linux_guest()) {
+    // By the guest kernel's own account (/proc/interrupts).
+    const auto work = whole_run(vm, &dyield_vcpu::shootdowns) + whole_run(vm, &dyield_vcpu::calls);
+    const auto answered =
+        whole_run(vm, &dyield_vcpu::flushes) + whole_run(vm, &dyield_vcpu::calls_run);
+    if (work > 0 && answered == 0) {
+      return fmt::format("{} operations were done, and no vCPU of the guest took an IPI for them",
+                         work);
+    }
+    return "";
+  }
   const auto sent = whole_run(vm, &dyield_vcpu::ipis_sent);
   const auto flushes = whole_run(vm, &dyield_vcpu::flushes);
   // Every receiver of every shootdown clears one bit, once.
@@ -97,7 +112,7 @@ void collect_guests(Run& run, const std::vector<std::unique_ptr<Vm>>& vms,
     for (const dyield_vcpu& vcpu : vcpus_of(*vm)) {
       Json counts = Json::object();
       for (const GuestCount& count : kCounts) {
-        if (!applies(count.needs, own.does)) continue;
+        if (!applies(count, own)) continue;
         const std::uint64_t value = (vcpu.*count.field)[DYIELD_PHASE_MEASURE];
         counts[count.detail] = value;
         totals[count.detail] = totals.value(count.detail, std::uint64_t{0}) + value;
@@ -111,11 +126,11 @@ void collect_guests(Run& run, const std::vector<std::unique_ptr<Vm>>& vms,
           totals["work"].get<std::uint64_t>();
     }
     for (const GuestCount& count : kCounts) {
-      if (!applies(count.needs, own.does)) continue;
+      if (!applies(count, own)) continue;
       whole[count.detail] =
           whole.value(count.detail, std::uint64_t{0}) + whole_run(*vm, count.field);
     }
-    if (const std::string what = contradiction(*vm, own.does);
+    if (const std::string what = contradiction(*vm, own);
         run.status == RunStatus::kComplete && !what.empty()) {
       run.status = RunStatus::kFailed;
       run.reason = what;
@@ -125,7 +140,7 @@ void collect_guests(Run& run, const std::vector<std::unique_ptr<Vm>>& vms,
   }
   run.detail["vms"] = std::move(vm_list);
   run.detail["whole_run"] = std::move(whole);
-  if ((info.does & kSends) == 0) return;
+  if ((info.does & kSends) == 0 || info.linux_guest()) return;
   run.detail["latency"] = {
       {"unit", "ticks of the guest's TSC"},
       {"tsc_khz", vms.front()->vcpus().front().tsc_khz()},

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstring>
 #include <latch>
 #include <memory>
 #include <mutex>
@@ -66,6 +67,9 @@ std::string describe(const dyield_error& error) {
           "the payload was built for another layout: it found magic {:#x}, version "
           "{}; build both again",
           error.detail[0], error.detail[1]);
+    case DYIELD_ERROR_PROGRAM:
+      return fmt::format("the guest's program ended: {}",
+                         std::string(error.text, strnlen(error.text, sizeof error.text)));
     case DYIELD_ERROR_APIC_ID:
       return fmt::format("vCPU {} has APIC ID {} instead of {}", error.vcpu, error.detail[1],
                          error.detail[0]);
@@ -78,7 +82,7 @@ std::string describe(const dyield_error& error) {
 // order: threads first, then what they use.
 class Runner {
  public:
-  Runner(const KvmSystem& system, const Payload& payload, const RunConfig& config)
+  Runner(const KvmSystem& system, const Guests& guests, const RunConfig& config)
       : config_(config), stopped_event_(::eventfd(0, EFD_CLOEXEC)) {
     if (!stopped_event_) {
       throw Error(ExitCode::kEnvironment,
@@ -114,10 +118,17 @@ class Runner {
     created_ = EventLoop::Clock::now();
     for (std::uint32_t i = 0; i < config.vms; i++) {
       // VMs of one run differ in their seeds, runs of one seed do not.
-      vms_.push_back(std::make_unique<Vm>(
-          system, payload,
-          Vm::Config{config.vcpus, config.seed * 1000003 + i, i % 2 == 0 ? config.workload : beside,
-                     config.fault, config.think, config.unit}));
+      const Vm::Config vm{config.vcpus,
+                          config.seed * 1000003 + i,
+                          i % 2 == 0 ? config.workload : beside,
+                          config.fault,
+                          config.think,
+                          config.unit};
+      if (linux_guest()) {
+        vms_.push_back(std::make_unique<LinuxVm>(system, guests.linux_guest.value(), vm));
+      } else {
+        vms_.push_back(std::make_unique<PayloadVm>(system, guests.payload.value(), vm));
+      }
     }
     for (std::uint32_t i = 0; probes_ && i < config.vms; i++) {
       probes_->adopt(i, vms_[i]->shared());
@@ -169,9 +180,7 @@ class Runner {
     startup_ = EventLoop::Clock::now() - created_;
     set_phase(config_.warmup.count() > 0 ? DYIELD_PHASE_WARMUP : DYIELD_PHASE_MEASURE);
     started_ = EventLoop::Clock::now();
-    for (auto& vm : vms_) {
-      for (std::uint32_t i = 0; i < config_.vcpus; i++) vm->interrupt(i, DYIELD_VECTOR_START);
-    }
+    for (auto& vm : vms_) vm->fire_start_gun();
     loop_.after(config_.warmup, [this] {
       set_phase(DYIELD_PHASE_MEASURE);
       started_ = EventLoop::Clock::now();
@@ -240,8 +249,11 @@ class Runner {
     text += describe_stuck(std::move(states), kMostStuck, [this](const VcpuState& state) {
       return vms_[state.vm]->vcpus()[state.vcpu].describe_registers();
     });
-    return text;
+    return text + vms_.front()->last_words();
   }
+
+  // Does Linux run in the VMs?
+  [[nodiscard]] bool linux_guest() const { return workload_info(config_.workload).linux_guest(); }
 
   void start_threads() {
     const std::size_t count = vms_.size() * config_.vcpus;
@@ -309,11 +321,14 @@ class Runner {
     while (!stopping_.load()) {
       const int result = vcpu.run();
       if (result == -EINTR || result == -EAGAIN) continue;
-      if (result == 0 && vcpu.exit().exit_reason == KVM_EXIT_INTR) continue;
+      if (result == 0 && (vcpu.exit().exit_reason == KVM_EXIT_INTR || vms_[vm]->serve(vcpu))) {
+        continue;
+      }
       const std::lock_guard lock(mutex_);
       if (thread_failure_.empty()) {
-        thread_failure_ = fmt::format("in VM {}, {}, progress {}", vm, vcpu.describe_exit(result),
-                                      vms_[vm]->shared().vcpu[index].progress);
+        thread_failure_ =
+            fmt::format("in VM {}, {}, progress {}{}", vm, vcpu.describe_exit(result),
+                        vms_[vm]->shared().vcpu[index].progress, vms_[vm]->last_words());
         const std::uint64_t one = 1;
         [[maybe_unused]] const auto written = ::write(stopped_event_.get(), &one, sizeof one);
       }
@@ -395,20 +410,24 @@ void Runner::collect_probes() {
       counts[name] += by_phase[DYIELD_PHASE_MEASURE];
     };
     add("pause_exits", c.pause_exits);
+    add("yields_tried", c.yields_tried);
+    add("yields_made", c.yields_made);
+    if (linux_guest()) continue;
     add("pause_exits_waiting", c.pause_exits_waiting);
     add("pause_exits_starved", c.pause_exits_starved);
     add("starved_to_awaited", c.starved_to_awaited);
-    add("yields_tried", c.yields_tried);
-    add("yields_made", c.yields_made);
     add("yields_while_waiting", c.yields_while_waiting);
     add("yields_to_awaited", c.yields_to_awaited);
     add("yields_needless", c.yields_needless);
     add("ipis_awaited", c.ipis_awaited);
     add("ipis_to_waiting", c.ipis_to_waiting);
   }
-  counts["pause_exits_wasted"] = counts["pause_exits_starved"] - counts["starved_to_awaited"];
-  counts["pause_exits_nothing_to_gain"] =
-      counts["pause_exits_waiting"] - counts["pause_exits_starved"];
+  // Linux does not publish whom a vCPU awaits: what rests on that is absent, not zero.
+  if (!linux_guest()) {
+    counts["pause_exits_wasted"] = counts["pause_exits_starved"] - counts["starved_to_awaited"];
+    counts["pause_exits_nothing_to_gain"] =
+        counts["pause_exits_waiting"] - counts["pause_exits_starved"];
+  }
   collect_reasons();
   collect_delays();
 
@@ -462,7 +481,7 @@ void Runner::collect_reasons() {
                      {"while_waiting", sum(&dyield_reason::while_waiting)},
                      {"to_awaited", sum(&dyield_reason::to_awaited)},
                      {"starved_to_awaited", sum(&dyield_reason::starved_to_awaited)}};
-    if (i == DYIELD_REASON_UNKNOWN) continue;
+    if (i == DYIELD_REASON_UNKNOWN || linux_guest()) continue;
     for (const char* field : {"while_waiting", "to_awaited", "starved_to_awaited"}) {
       run_.counts[fmt::format("{}_{}", name, field)] = reasons[name][field].get<std::uint64_t>();
     }
@@ -495,9 +514,11 @@ void Runner::collect_delays() {
     run_.detail["histograms"][name] = {
         {"meaning", meaning}, {"unit", "ns"}, {"edges", edges}, {"counts", std::move(per_vm)}};
   };
-  collect("receiver_delay",
-          "from an awaited IPI to a vCPU without a CPU until it has one; a row a VM",
-          &dyield_vm::ipi_to_running);
+  if (!linux_guest()) {
+    collect("receiver_delay",
+            "from an awaited IPI to a vCPU without a CPU until it has one; a row a VM",
+            &dyield_vm::ipi_to_running);
+  }
   collect("run_queue_delay", "from preemption or wake-up of a vCPU until it has a CPU; a row a VM",
           &dyield_vm::runnable_to_running);
 }
@@ -552,8 +573,8 @@ void Runner::collect_audit() {
 
 }  // namespace
 
-Run run_once(const KvmSystem& system, const Payload& payload, const RunConfig& config) {
-  return Runner(system, payload, config).run();
+Run run_once(const KvmSystem& system, const Guests& guests, const RunConfig& config) {
+  return Runner(system, guests, config).run();
 }
 
 }  // namespace dyield

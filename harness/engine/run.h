@@ -3,12 +3,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "dyield_abi.h"
 #include "kvm/payload.h"
 #include "kvm/vm.h"
+#include "linux/linux_vm.h"
 #include "result/result.h"
 
 namespace dyield {
@@ -37,9 +39,15 @@ struct RunConfig {
   bool audit = false;
 };
 
+// What the VMs run; one is enough, the workload says which.
+struct Guests {
+  std::optional<Payload> payload;
+  std::optional<LinuxGuest> linux_guest;
+};
+
 // Runs it on fresh VMs; on return no VM, thread or mapping of it is left. What
 // happens to the guest is in the Run (its status and reason); Error is thrown
 // for what keeps the run from starting.
-Run run_once(const KvmSystem& system, const Payload& payload, const RunConfig& config);
+Run run_once(const KvmSystem& system, const Guests& guests, const RunConfig& config);
 
 }  // namespace dyield

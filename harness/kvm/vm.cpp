@@ -18,8 +18,9 @@ namespace {
 constexpr std::uint64_t kPageSize = 4096;
 constexpr std::uint64_t kLargePage = 2 * 1024 * 1024;
 
-// With the size that struct kvm_cpuid2 has in C; see struct Cpuid.
+// With the sizes that the structures have in C; see struct Cpuid.
 constexpr unsigned long kGetSupportedCpuid = _IOWR(KVMIO, 0x05, std::uint64_t);
+constexpr unsigned long kSetMsrs = _IOW(KVMIO, 0x89, std::uint64_t);
 constexpr unsigned long kSetCpuid2 = _IOW(KVMIO, 0x90, std::uint64_t);
 
 // Page-table bits, AMD64 manual volume 2, 5.4 "Page-Translation-Table Entry Fields".
@@ -64,27 +65,28 @@ const char* exit_name(std::uint32_t reason) {
   }
 }
 
-void set_long_mode(const Fd& vcpu) {
+void set_long_mode(const Fd& vcpu, const VcpuEntry& entry) {
   kvm_sregs sregs;
   kvm_ioctl(vcpu, KVM_GET_SREGS, argument(&sregs), "KVM_GET_SREGS");
-  // Flat 64-bit segments at CPL 0; the payload loads its own tables at once.
   kvm_segment code{};
   code.limit = 0xffffffff;
-  code.selector = 0x8;
+  code.selector = entry.code_selector;
   code.type = 0xb;
   code.present = 1;
   code.s = 1;
   code.l = 1;
   code.g = 1;
   kvm_segment data = code;
-  data.selector = 0x10;
+  data.selector = entry.data_selector;
   data.type = 0x3;
   data.l = 0;
   data.db = 1;
   sregs.cs = code;
   sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+  sregs.gdt.base = entry.gdt;
+  sregs.gdt.limit = entry.gdt_limit;
   sregs.cr0 = 0x80010033;  // PG WP NE ET MP PE
-  sregs.cr3 = DYIELD_PML4_GPA;
+  sregs.cr3 = entry.cr3;
   sregs.cr4 = 0x20;    // PAE
   sregs.efer = 0x500;  // LMA LME
   kvm_ioctl(vcpu, KVM_SET_SREGS, argument(&sregs), "KVM_SET_SREGS");
@@ -137,18 +139,22 @@ KvmSystem::KvmSystem() : fd_(::open("/dev/kvm", O_RDWR | O_CLOEXEC)) {
   kvm_ioctl(fd_, kGetSupportedCpuid, argument(&cpuid_), "KVM_GET_SUPPORTED_CPUID");
 }
 
-Vcpu::Vcpu(const KvmSystem& system, const Fd& vm, std::uint32_t index, std::uint64_t entry)
+Vcpu::Vcpu(const KvmSystem& system, const Fd& vm, std::uint32_t index, const Cpuid& cpuid)
     : fd_(kvm_ioctl(vm, KVM_CREATE_VCPU, index, "KVM_CREATE_VCPU")),
       run_(system.run_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), "a vCPU's kvm_run"),
       index_(index) {
-  kvm_ioctl(fd_, kSetCpuid2, argument(&system.cpuid()), "KVM_SET_CPUID2");
-  set_long_mode(fd_);
+  kvm_ioctl(fd_, kSetCpuid2, argument(&cpuid), "KVM_SET_CPUID2");
+}
+
+void Vcpu::enter_at(const VcpuEntry& entry) {
+  set_long_mode(fd_, entry);
 
   kvm_regs regs{};
-  regs.rip = entry;
+  regs.rip = entry.rip;
   regs.rflags = 0x2;
-  regs.rdi = index;
-  regs.rsp = DYIELD_KSTACK_GPA + (index + 1) * DYIELD_STACK_SIZE;
+  regs.rdi = entry.rdi;
+  regs.rsi = entry.rsi;
+  regs.rsp = entry.rsp;
   kvm_ioctl(fd_, KVM_SET_REGS, argument(&regs), "KVM_SET_REGS");
 
   kvm_mp_state state{KVM_MP_STATE_RUNNABLE};
@@ -166,6 +172,16 @@ void Vcpu::kick() noexcept {
 
 const kvm_run& Vcpu::exit() const noexcept {
   return *reinterpret_cast<kvm_run*>(run_.data());
+}
+
+std::span<std::byte> Vcpu::io_data() noexcept {
+  const kvm_run& run = exit();
+  return {run_.data() + run.io.data_offset, std::size_t{run.io.size} * run.io.count};
+}
+
+std::span<std::byte> Vcpu::mmio_data() noexcept {
+  auto* run = reinterpret_cast<kvm_run*>(run_.data());
+  return std::as_writable_bytes(std::span(run->mmio.data)).first(run->mmio.len);
 }
 
 std::string Vcpu::describe_exit(int run_result) const {
@@ -206,6 +222,21 @@ std::uint32_t Vcpu::tsc_khz() const {
   return khz < 0 ? 0 : static_cast<std::uint32_t>(khz);
 }
 
+void Vcpu::set_msr(std::uint32_t index, std::uint64_t value) {
+  // struct kvm_msrs with one entry, as C sees it.
+  struct {
+    std::uint32_t count = 1, padding = 0;
+    kvm_msr_entry entry{};
+  } msrs;
+  msrs.entry.index = index;
+  msrs.entry.data = value;
+  if (kvm_ioctl(fd_, kSetMsrs, argument(&msrs), "KVM_SET_MSRS") != 1) {
+    throw Error(
+        ExitCode::kEnvironment,
+        fmt::format("KVM does not take {:#x} for MSR {:#x}; try another kernel.", value, index));
+  }
+}
+
 std::map<std::string, std::uint64_t> Vcpu::stats() const {
   std::map<std::string, std::uint64_t> values;
   const int raw = try_kvm_ioctl(fd_, KVM_GET_STATS_FD, 0);
@@ -235,49 +266,68 @@ std::map<std::string, std::uint64_t> Vcpu::stats() const {
   return values;
 }
 
-Vm::Vm(const KvmSystem& system, const Payload& payload, const Config& config)
+Vm::Vm(const KvmSystem& system, std::size_t memory_size)
     : fd_(kvm_ioctl(system.fd(), KVM_CREATE_VM, 0, "KVM_CREATE_VM")),
-      memory_(DYIELD_MEMORY_SIZE, PROT_READ | PROT_WRITE,
-              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, "guest memory") {
+      memory_(memory_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+              "guest memory") {
   // VMX needs three pages for its real-mode TSS and one for the identity map,
   // outside guest memory (Documentation/virt/kvm/api.rst, KVM_SET_TSS_ADDR).
   std::uint64_t identity_map = 0xfffbc000;
   kvm_ioctl(fd_, KVM_SET_IDENTITY_MAP_ADDR, argument(&identity_map), "KVM_SET_IDENTITY_MAP_ADDR");
   kvm_ioctl(fd_, KVM_SET_TSS_ADDR, 0xfffbd000, "KVM_SET_TSS_ADDR");
   kvm_ioctl(fd_, KVM_CREATE_IRQCHIP, 0, "KVM_CREATE_IRQCHIP");
+  add_memory(0, 0, memory());
+}
 
+void Vm::add_memory(std::uint32_t slot, std::uint64_t gpa, std::span<std::byte> memory) {
   kvm_userspace_memory_region region{};
-  region.memory_size = DYIELD_MEMORY_SIZE;
-  region.userspace_addr = argument(memory_.data());
+  region.slot = slot;
+  region.guest_phys_addr = gpa;
+  region.memory_size = memory.size();
+  region.userspace_addr = argument(memory.data());
   kvm_ioctl(fd_, KVM_SET_USER_MEMORY_REGION, argument(&region), "KVM_SET_USER_MEMORY_REGION");
+}
 
-  build_page_tables();
-  payload.load({memory_.data(), memory_.size()});
-
-  dyield_shared& sh = shared();
-  sh.magic = DYIELD_ABI_MAGIC;
-  sh.version = DYIELD_ABI_VERSION;
-  sh.nr_vcpus = config.vcpus;
-  sh.seed = config.seed;
-  sh.workload = config.workload;
-  sh.fault = config.fault;
-  sh.think = config.think;
-  sh.unit = config.unit;
-  for (std::uint32_t i = 0; i < config.vcpus; i++) sh.apic_id[i] = i;
-
+void Vm::fill_shared(dyield_shared* shared, const Config& config) {
+  shared_ = shared;
+  shared->magic = DYIELD_ABI_MAGIC;
+  shared->version = DYIELD_ABI_VERSION;
+  shared->nr_vcpus = config.vcpus;
+  shared->seed = config.seed;
+  shared->workload = config.workload;
+  shared->fault = config.fault;
+  shared->think = config.think;
+  shared->unit = config.unit;
+  for (std::uint32_t i = 0; i < config.vcpus; i++) shared->apic_id[i] = i;
   vcpus_.reserve(config.vcpus);
+}
+
+Vcpu& Vm::add_vcpu(const KvmSystem& system, const Cpuid& cpuid) {
+  const auto index = static_cast<std::uint32_t>(vcpus_.size());
+  return vcpus_.emplace_back(system, fd_, index, cpuid);
+}
+
+PayloadVm::PayloadVm(const KvmSystem& system, const Payload& payload, const Config& config)
+    : Vm(system, DYIELD_MEMORY_SIZE) {
+  build_page_tables();
+  payload.load(memory());
+  fill_shared(reinterpret_cast<dyield_shared*>(memory().data() + DYIELD_SHARED_GPA), config);
   for (std::uint32_t i = 0; i < config.vcpus; i++) {
-    vcpus_.emplace_back(system, fd_, i, payload.entry());
+    VcpuEntry entry;
+    entry.rip = payload.entry();
+    entry.rdi = i;
+    entry.rsp = DYIELD_KSTACK_GPA + (i + 1) * DYIELD_STACK_SIZE;
+    entry.cr3 = DYIELD_PML4_GPA;
+    // The payload loads its own tables at once.
+    entry.code_selector = 0x8;
+    entry.data_selector = 0x10;
+    add_vcpu(system, system.cpuid()).enter_at(entry);
   }
 }
 
-dyield_shared& Vm::shared() const {
-  return *reinterpret_cast<dyield_shared*>(memory_.data() + DYIELD_SHARED_GPA);
-}
-
-void Vm::build_page_tables() {
+void PayloadVm::build_page_tables() {
   const auto table = [&](std::uint64_t gpa) {
-    return reinterpret_cast<std::uint64_t*>(memory_.data() + gpa);
+    return reinterpret_cast<std::uint64_t*>(memory().data() + gpa);
   };
   static_assert(DYIELD_MEMORY_SIZE <= 1ULL << 30 && DYIELD_WINDOW_VA == 1ULL << 30,
                 "one page directory for memory, the next for the windows");
@@ -316,13 +366,15 @@ const Fd& Vm::doorbell(std::uint16_t port) {
   return doorbells_.emplace(port, std::move(event)).first->second;
 }
 
-void Vm::interrupt(std::uint32_t vcpu, std::uint8_t vector) {
-  // An MSI to physical destination APIC ID, fixed, edge (Intel SDM volume 3,
-  // 11.11 "Message Signalled Interrupts").
-  kvm_msi msi{};
-  msi.address_lo = 0xfee00000u | shared().apic_id[vcpu] << 12;
-  msi.data = vector;
-  kvm_ioctl(fd_, KVM_SIGNAL_MSI, argument(&msi), "KVM_SIGNAL_MSI");
+void PayloadVm::fire_start_gun() {
+  for (std::uint32_t i = 0; i < vcpus().size(); i++) {
+    // An MSI to physical destination APIC ID, fixed, edge (Intel SDM volume 3,
+    // 11.11 "Message Signalled Interrupts").
+    kvm_msi msi{};
+    msi.address_lo = 0xfee00000u | shared().apic_id[i] << 12;
+    msi.data = DYIELD_VECTOR_START;
+    kvm_ioctl(fd(), KVM_SIGNAL_MSI, argument(&msi), "KVM_SIGNAL_MSI");
+  }
 }
 
 }  // namespace dyield

@@ -52,11 +52,24 @@ class KvmSystem {
   Cpuid cpuid_{};
 };
 
-// A vCPU in 64-bit mode at the payload's entry point. Owned by its Vm; run() is
-// called by one thread, kick() by any.
+// Where and how a vCPU that is running from the start begins, in 64-bit mode at
+// CPL 0 with interrupts off and flat segments.
+struct VcpuEntry {
+  std::uint64_t rip = 0, rsp = 0, rdi = 0, rsi = 0;
+  std::uint64_t cr3 = 0;  // of page tables that map all it needs
+  std::uint16_t code_selector = 0, data_selector = 0;
+  std::uint64_t gdt = 0;  // GPA
+  std::uint16_t gdt_limit = 0;
+};
+
+// Owned by its Vm; run() is called by one thread, kick() by any.
 class Vcpu {
  public:
-  Vcpu(const KvmSystem& system, const Fd& vm, std::uint32_t index, std::uint64_t entry);
+  // In the state after a reset: vCPU 0 as the boot processor, the others waiting
+  // for INIT and SIPI.
+  Vcpu(const KvmSystem& system, const Fd& vm, std::uint32_t index, const Cpuid& cpuid);
+  // Begins there instead.
+  void enter_at(const VcpuEntry& entry);
 
   // KVM_RUN: 0 or -errno; -EINTR after kick().
   int run() noexcept;
@@ -64,10 +77,17 @@ class Vcpu {
   // be sent a signal (Runner does) to leave the guest.
   void kick() noexcept;
   [[nodiscard]] const kvm_run& exit() const noexcept;
+  // After KVM_EXIT_IO: what the guest writes, or where what it reads goes; all
+  // repetitions of a string instruction in turn.
+  [[nodiscard]] std::span<std::byte> io_data() noexcept;
+  // After KVM_EXIT_MMIO: the same.
+  [[nodiscard]] std::span<std::byte> mmio_data() noexcept;
   // A sentence on why the last run() returned, with registers, for a person.
   [[nodiscard]] std::string describe_exit(int run_result) const;
   // What one second of the guest's TSC counts, in thousands; 0 if KVM cannot say.
   [[nodiscard]] std::uint32_t tsc_khz() const;
+  // Throws Error (kEnvironment) if KVM does not take the value.
+  void set_msr(std::uint32_t index, std::uint64_t value);
   // The registers in parentheses, behind a space; empty while the vCPU runs.
   [[nodiscard]] std::string describe_registers() const;
   // KVM's own statistics by name (Documentation/virt/kvm/api.rst,
@@ -80,8 +100,9 @@ class Vcpu {
   std::uint32_t index_;
 };
 
-// A VM with an in-kernel interrupt controller, guest memory from GPA 0, the
-// payload loaded, and its shared structure filled in.
+// A VM with an in-kernel interrupt controller, guest memory from GPA 0, and the
+// structure that it shares with the harness. What runs in it is the derived
+// class's matter.
 class Vm {
  public:
   struct Config {
@@ -92,27 +113,54 @@ class Vm {
     std::uint32_t think = 0;  // see struct dyield_shared
     std::uint32_t unit = 0;
   };
-  Vm(const KvmSystem& system, const Payload& payload, const Config& config);
+  virtual ~Vm() = default;
+  Vm(const Vm&) = delete;
+  Vm& operator=(const Vm&) = delete;
 
-  [[nodiscard]] dyield_shared& shared() const;
+  [[nodiscard]] dyield_shared& shared() const { return *shared_; }
   // All of guest memory, from GPA 0.
-  [[nodiscard]] std::span<const std::byte> memory() const {
-    return {memory_.data(), memory_.size()};
-  }
+  [[nodiscard]] std::span<std::byte> memory() const { return {memory_.data(), memory_.size()}; }
   [[nodiscard]] std::vector<Vcpu>& vcpus() { return vcpus_; }
   // An eventfd that the guest signals by writing to the I/O port. Owned by the
   // VM.
   [[nodiscard]] const Fd& doorbell(std::uint16_t port);
-  // Sends one edge-triggered interrupt to one vCPU.
-  void interrupt(std::uint32_t vcpu, std::uint8_t vector);
+
+  // Every vCPU is up: lets them go. The phase has been set before.
+  virtual void fire_start_gun() {}
+  // The vCPU has left the guest for user space: true if its devices served it
+  // and it can go on. Called by the vCPU's thread.
+  virtual bool serve(Vcpu& /*vcpu*/) { return false; }
+  // What the guest said at last, as the end of a sentence on its failure. Safe
+  // while its vCPUs run.
+  [[nodiscard]] virtual std::string last_words() { return ""; }
+
+ protected:
+  Vm(const KvmSystem& system, std::size_t memory_size);
+  // Guest memory from `gpa` on is the caller's mapping, which outlives the VM.
+  void add_memory(std::uint32_t slot, std::uint64_t gpa, std::span<std::byte> memory);
+  // `shared` lies in guest memory.
+  void fill_shared(dyield_shared* shared, const Config& config);
+  // The next one, whose APIC ID is its index.
+  Vcpu& add_vcpu(const KvmSystem& system, const Cpuid& cpuid);
+  [[nodiscard]] const Fd& fd() const { return fd_; }
+
+ private:
+  Fd fd_;
+  Mapping memory_;
+  dyield_shared* shared_ = nullptr;
+  std::map<std::uint16_t, Fd> doorbells_;
+  std::vector<Vcpu> vcpus_;
+};
+
+// The payload in a VM, all of its vCPUs at its entry point.
+class PayloadVm : public Vm {
+ public:
+  PayloadVm(const KvmSystem& system, const Payload& payload, const Config& config);
+  // One interrupt to each vCPU: they halt until then.
+  void fire_start_gun() override;
 
  private:
   void build_page_tables();
-
-  Fd fd_;
-  Mapping memory_;
-  std::map<std::uint16_t, Fd> doorbells_;
-  std::vector<Vcpu> vcpus_;
 };
 
 }  // namespace dyield

@@ -49,7 +49,7 @@ std::span<const WorkloadInfo> workloads() {
                does,                                         \
                DYIELD_WORKLOAD_##beside,                     \
                text},
-      DYIELD_WORKLOADS(X)
+      DYIELD_WORKLOADS(X) DYIELD_LINUX_WORKLOADS(X)
 #undef X
   };
   return kWorkloads;
@@ -85,6 +85,13 @@ void check_workload(const WorkloadInfo& workload, std::uint32_t vcpus, std::uint
                 fmt::format("{} cannot have {} vCPUs: its way of sending ({}) addresses at most "
                             "{}; ask for fewer, or take another way (`dyield list`).",
                             workload.name, vcpus, way.text, way.max_vcpus));
+  }
+  if (workload.linux_guest() && fault.id != DYIELD_FAULT_NONE &&
+      fault.id != DYIELD_FAULT_EARLY_FREE && fault.id != DYIELD_FAULT_NO_LOCK) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("--fault {} has no place in {}: nothing would come of it, for Linux "
+                            "guests have early-free and no-lock only.",
+                            fault.name, workload.name));
   }
   if (workload.has_neighbours() && vms < 2) {
     throw Error(

@@ -32,6 +32,8 @@ struct WorkloadInfo {
 
   // Do VMs of a run differ?
   [[nodiscard]] bool has_neighbours() const { return beside != id; }
+  // Does Linux run it, and not the payload?
+  [[nodiscard]] bool linux_guest() const { return way == DYIELD_WAY_LINUX; }
 };
 // All of them, by identifier.
 std::span<const WorkloadInfo> workloads();

@@ -483,6 +483,45 @@ def a_results_directory_has_everything_and_reproduces_itself():
                 equal(name, lab.files[name], (pathlib.Path(folder) / "again" / name).read_text())
 
 
+# A CPU for each vCPU: the emulation hangs or crashes Linux guests whose vCPUs share CPUs.
+
+
+@test
+def linux_comes_up_with_every_vcpu_and_counts_what_it_verified():
+    for kernel in "mainline", "patched":
+        run = dyield(kernel, "linux-munmap", cpus=4).run()
+        assert run["status"] == "complete", run["reason"]
+        (vm,), c = run["detail"]["vms"], counts(run)
+        equal("vCPUs with a thread that computed", 4, sum(v["work"] > 0 for v in vm["vcpus"]))
+        # By the sender's count, and by the guest kernel's of the IPIs that the others took.
+        assert c["shootdowns"] > 0 and vm["flushes"] >= c["shootdowns"], vm
+        assert vm["checks"] > 0 and c["pause_exits"] > 0, run
+        assert "precision" not in run["metrics"], "nobody knows whom Linux awaits"
+        assert 0 < run["detail"]["startup_ns"] < 2e9, run["detail"]["startup_ns"]
+
+
+@test
+def a_linux_guest_that_reuses_pages_early_is_found():
+    lab = dyield("mainline", "linux-madvise", "--fault", "early-free", vcpus=2)
+    equal("exit status", lab.status, 1)
+    assert "outlived its shootdown" in lab.run()["reason"], lab.run()
+
+
+@test
+def a_linux_guest_that_cannot_run_is_a_sentence_with_its_last_lines():
+    command = ("dyield -q run linux-boot --vcpus 2 --hide-pv all $0 2>/tmp/e; echo $? $(cat /tmp/e); ")
+    cut = "head -c 100000 /lib/guest-bzImage >/tmp/cut; " + command.replace("$0", "--guest-kernel /tmp/cut")
+    none = command.replace("$0", "--guest-initramfs /tmp/none")
+    small = command.replace("$0", "--guest-memory 24")
+    # No init in it: the kernel panics.
+    empty = "head -c 512 /dev/zero >/tmp/empty; " + command.replace("$0", "--guest-initramfs /tmp/empty")
+    lines = Lab("mainline", "sh", "-c", cut + none + small + empty).out.splitlines()
+    equal("exit statuses", "".join(line[0] for line in lines if line[:2] in ("1 ", "2 ")), "2221")
+    text = "\n".join(lines)
+    for words in ("its header announces", "/tmp/none", "raise --guest-memory", "Kernel panic"):
+        assert words in text, (words, text)
+
+
 def run_test(function):
     try:
         function()
