@@ -9,8 +9,9 @@ bochs_ips=250000000
 # A reboot is a triple fault, which ends the emulator.
 # shellcheck disable=SC2034
 intel_words="tsc_early_khz=$((bochs_ips / 1000)) reboot=t"
+# Bochs has the CPUID of real hardware: this is how dyield knows it.
 # shellcheck disable=SC2034
-intel_json="{\"emulated\": true, \"machine\": \"bochs-vmx\", \"time\":
+lab_json="{\"emulated\": true, \"machine\": \"bochs-vmx\", \"time\":
   \"virtual: $((bochs_ips / 1000000)) million instructions a second on each CPU\"}"
 
 # Bochs has no way to hand the job to a booted machine, so it travels on the boot
@@ -43,7 +44,7 @@ error: action=report
 info: action=ignore
 debug: action=ignore
 EOF
-  command=("$bochs" -q -f bochsrc)
+  command=("$emulator" -q -f bochsrc)
   ((!dry)) || { cat "$tmp/bochsrc"; printf '# %s\n' "$words" "${command[*]}"; exit 0; }
 
   mkdir "$job" "$iso"

@@ -251,8 +251,8 @@ Json collect_environment() {
                           {"machine", "qemu-tcg-svm"},
                           {"time", "virtual: the sum of the instructions of all CPUs"}};
   }
-  // scripts/lab's word for an emulator whose CPUID is that of real hardware.
-  if (std::ifstream lab("/lib/dyield/lab.json"); lab) environment["lab"] = Json::parse(lab);
+  // What scripts/lab knows better: an emulator may have the CPUID of real hardware.
+  if (std::ifstream lab("/lib/dyield/lab.json"); lab) environment["lab"].update(Json::parse(lab));
   return environment;
 }
 
