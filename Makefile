@@ -5,7 +5,7 @@
 
 SEEDS ?= 10
 
-.PHONY: help setup setup-intel setup-linux harness kernels guest-kernel demo demo-linux matrix ablation demo-intel test test-quick robust series-apply series-check series-export lab-shell format clean
+.PHONY: help setup setup-intel setup-amd-ple harness kernels guest-kernel demo demo-linux matrix ablation demo-intel test test-quick robust series-apply series-check series-export lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -20,8 +20,8 @@ setup: ## install what is missing (as root), fetch the kernel source
 setup-intel: setup ## build Bochs, for scripts/lab --machine intel
 	@scripts/setup intel
 
-setup-linux: setup ## build QEMU, for scripts/lab --linux
-	@scripts/setup linux
+setup-amd-ple: setup ## build QEMU, for scripts/lab --machine amd-ple
+	@scripts/setup amd-ple
 
 harness: setup ## build the harness and the guest payload
 	@scripts/harness
@@ -44,7 +44,7 @@ ablation: harness ## what each patch and each other policy contributes
 demo-intel: setup-intel harness kernels ## the same on kvm-intel, with APICv off and on
 	@scripts/demo-intel --seeds $(SEEDS) $(DEMO_OPTIONS)
 
-demo-linux: setup-linux harness kernels guest-kernel ## the same with Linux guests
+demo-linux: setup-amd-ple harness kernels guest-kernel ## the same with Linux guests
 	@scripts/matrix --rows linux-munmap,linux-madvise,linux-mprotect,linux-membarrier --overcommit 2 \
 	  --pin none --seeds $(SEEDS) --out build/results/demo-linux $(DEMO_OPTIONS)
 

@@ -33,8 +33,8 @@ class Lab:
     """One command in the lab and what came of it."""
 
     def __init__(self, kernel, *command, cpus=2, machine=()):
-        if "--linux" in machine and not (BUILD / "qemu/qemu-system-x86_64").exists():
-            raise Skip("the machine for Linux guests is not set up; run make setup-linux")
+        if "amd-ple" in machine and not (BUILD / "qemu/qemu-system-x86_64").exists():
+            raise Skip("the machine amd-ple is not set up; run make setup-amd-ple")
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run(
                 [LAB, *machine, "--cpus", str(cpus), "--out", folder, kernel, "--", *command],
@@ -491,7 +491,7 @@ def a_results_directory_has_everything_and_reproduces_itself():
 
 
 def linux(kernel, workload, *options, **more):
-    return dyield(kernel, workload, *options, **more, machine=["--linux"])
+    return dyield(kernel, workload, *options, **more, machine=["--machine", "amd-ple"])
 
 
 @test
@@ -523,7 +523,7 @@ def a_linux_guest_that_cannot_run_is_a_sentence_with_its_last_lines():
     small = command.replace("$0", "--guest-memory 24")
     # No init in it: the kernel panics.
     empty = "head -c 512 /dev/zero >/tmp/empty; " + command.replace("$0", "--guest-initramfs /tmp/empty")
-    lines = Lab("mainline", "sh", "-c", cut + none + small + empty, machine=["--linux"]).out.splitlines()
+    lines = Lab("mainline", "sh", "-c", cut + none + small + empty, machine=["--machine", "amd-ple"]).out.splitlines()
     equal("exit statuses", "".join(line[0] for line in lines if line[:2] in ("1 ", "2 ")), "2221")
     text = "\n".join(lines)
     for words in ("its header announces", "/tmp/none", "raise --guest-memory", "Kernel panic"):

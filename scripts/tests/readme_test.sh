@@ -35,6 +35,13 @@ run_command() {
       # Not set up unless asked for; what is set up stays as it is.
       [ -x "$build/bochs/bochs" ] || { echo 'the intel machine is not set up; run make setup-intel'; return 4; }
       if [[ $1 == *setup* ]]; then make setup-intel; else scripts/demo-intel --seeds 1 --duration 0.05 --out "$tmp/intel"; fi ;;
+    'make setup-amd-ple' | 'make demo-linux' | 'scripts/demo --machine amd-ple')
+      [ -x "$build/qemu/qemu-system-x86_64" ] || { echo 'the machine amd-ple is not set up; run make setup-amd-ple'; return 4; }
+      case $1 in
+        *setup*) make setup-amd-ple ;;
+        *linux) make demo-linux SEEDS=1 DEMO_OPTIONS="--out $tmp/demo-linux --duration 0.05 --cell linux-munmap:4:2" ;;
+        *) scripts/demo --machine amd-ple --seeds 1 --duration 0.05 --out "$tmp/ple" --cell unicast:4:2 ;;
+      esac ;;
     'sudo build/harness/bin/dyield doctor') in_lab 'dyield doctor' ;;
     'make ablation') make ablation SEEDS=1 ABLATION_OPTIONS="--only peers --cell unicast:4:2 --duration 0.05 --out $tmp/ablation" ;;
     'make test') echo 'is what runs this' ;;
