@@ -119,8 +119,9 @@ enum dyield_does {
 	DYIELD_DOES_LOCKS = 1 << 2,
 	DYIELD_DOES_WAKES = 1 << 3,
 	DYIELD_DOES_TICKS = 1 << 4,
-	DYIELD_DOES_LAZY = 1 << 5, /* idle receivers get no IPI */
-	DYIELD_DOES_HARM = 1 << 6, /* what no sane guest does */
+	DYIELD_DOES_LAZY = 1 << 5,     /* idle receivers get no IPI */
+	DYIELD_DOES_HARM = 1 << 6,     /* what no sane guest does */
+	DYIELD_DOES_PROGRAMS = 1 << 7, /* runs programs of others, in Linux */
 };
 
 /*
@@ -266,7 +267,22 @@ enum dyield_does {
 	X(LINUX_FUTEX, linux_futex, linux, futex, LINUX, DYIELD_DOES_WAKES,    \
 	  LINUX_FUTEX, "pairs of threads wake each other by futex in turn")    \
 	X(LINUX_LOCK, linux_lock, linux, lock, LINUX, DYIELD_DOES_LOCKS,       \
-	  LINUX_LOCK, "every thread takes one pthread mutex")
+	  LINUX_LOCK, "every thread takes one pthread mutex")                  \
+	X(LINUX_STRESS_TLB, linux_stress_tlb, linux, stress_tlb, LINUX,        \
+	  DYIELD_DOES_PROGRAMS, LINUX_STRESS_TLB, "stress-ng --tlb-shootdown") \
+	X(LINUX_STRESS_MEMBARRIER, linux_stress_membarrier, linux,             \
+	  stress_membarrier, LINUX, DYIELD_DOES_PROGRAMS,                      \
+	  LINUX_STRESS_MEMBARRIER, "stress-ng --membarrier")                   \
+	X(LINUX_STRESS_MPROTECT, linux_stress_mprotect, linux,                 \
+	  stress_mprotect, LINUX, DYIELD_DOES_PROGRAMS, LINUX_STRESS_MPROTECT, \
+	  "stress-ng --mprotect")                                              \
+	X(LINUX_STRESS_MMAP, linux_stress_mmap, linux, stress_mmap, LINUX,     \
+	  DYIELD_DOES_PROGRAMS, LINUX_STRESS_MMAP, "stress-ng --mmap")         \
+	X(LINUX_HACKBENCH, linux_hackbench, linux, hackbench, LINUX,           \
+	  DYIELD_DOES_PROGRAMS, LINUX_HACKBENCH,                               \
+	  "hackbench, threads and pipes")                                      \
+	X(LINUX_PIGZ, linux_pigz, linux, pigz, LINUX, DYIELD_DOES_PROGRAMS,    \
+	  LINUX_PIGZ, "pigz, with as many threads as vCPUs")
 
 enum dyield_workload {
 #define X(id, name, group, program, way, does, beside, text) \

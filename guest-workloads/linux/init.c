@@ -117,6 +117,7 @@ static void *thread_main(void *argument)
 	u32 me = (uintptr_t)argument;
 	struct dyield_vcpu *vcpu = &shared->vcpu[me];
 	const struct timespec wait = {.tv_nsec = 1000000};
+	const struct timespec idle = {.tv_nsec = 10000000};
 	bool sends = !program->one_sender || me == 0;
 	u32 now;
 
@@ -131,7 +132,13 @@ static void *thread_main(void *argument)
 			sem_post(&measuring);
 			told = true;
 		}
-		work(me, sends ? random_below(me, 2 * shared->think + 1) : 1);
+		if (program->alone && me) {
+			nanosleep(&idle, NULL);
+			continue;
+		}
+		if (!program->alone)
+			work(me, sends ? random_below(me, 2 * shared->think + 1)
+				       : 1);
 		program->step(me);
 		vcpu->progress++;
 	}

@@ -27,6 +27,9 @@ struct linux_program {
 	bool one_sender;
 	/* May its threads leave their vCPUs? */
 	bool roams;
+	/* Are the other vCPUs for what thread 0 starts? Then no thread
+	 * computes. */
+	bool alone;
 };
 
 #define X(id, name, group, program, way, does, beside, text) \

@@ -49,7 +49,7 @@ struct Options {
   bool aa = false;
   bool no_probes = false, audit = false, json = false, dry_run = false;
   std::string guest_kernel, guest_initramfs, guest_append;
-  std::uint32_t guest_memory = 128;
+  std::optional<std::uint32_t> guest_memory;
   std::vector<std::string> hide_pv;
   bool xapic = false;
 };
@@ -80,13 +80,20 @@ Guests read_guests(const Options& options) {
     guests.payload = Payload::from_file(find_payload(options.payload));
     return guests;
   }
+  const bool programs = (find_workload(options.workload).does & DYIELD_DOES_PROGRAMS) != 0;
+  std::vector<std::byte> initramfs = read_guest_file(
+      programs ? find_beside(options.guest_initramfs, "linux-programs", "guest's programs",
+                             "make setup-amd-ple harness", "--guest-initramfs")
+               : find_beside(options.guest_initramfs, "linux-initramfs", "guest initramfs",
+                             "make harness", "--guest-initramfs"),
+      "guest initramfs");
+  // It is there twice, packed and unpacked, until the guest is up.
+  const std::size_t mib = options.guest_memory.value_or(128 + 2 * (initramfs.size() >> 20));
   guests.linux_guest = {
       BzImage::from_file(find_beside(options.guest_kernel, "guest-bzImage", "guest kernel",
                                      "scripts/kernel build guest", "--guest-kernel")),
-      read_guest_file(find_beside(options.guest_initramfs, "linux-initramfs", "guest initramfs",
-                                  "make harness", "--guest-initramfs"),
-                      "guest initramfs"),
-      std::size_t{options.guest_memory} << 20,
+      std::move(initramfs),
+      mib << 20,
       options.xapic,
       pv_bits(options.hide_pv),
       options.guest_append};
@@ -115,7 +122,7 @@ nlohmann::ordered_json dimensions(const Options& options, const Guests& guests, 
     constexpr std::size_t kShown = 12;
     all["guest_kernel"] = guests.linux_guest->image.hash().substr(0, kShown);
     all["guest_initramfs"] = sha256(guests.linux_guest->initramfs).substr(0, kShown);
-    all["guest_memory_mib"] = options.guest_memory;
+    all["guest_memory_mib"] = guests.linux_guest->memory >> 20;
     all["guest_append"] = options.guest_append;
     all["apic"] = options.xapic ? "xapic" : "x2apic";
     all["hidden_pv"] = fmt::format("{}", fmt::join(hidden, ","));
@@ -565,9 +572,9 @@ void add_options(CLI::App& sub, Options& options) {
   sub.add_option("--guest-initramfs", options.guest_initramfs,
                  "Their initramfs; its /init keeps to guest-workloads/include/dyield_abi.h")
       ->type_name("FILE");
-  sub.add_option("--guest-memory", options.guest_memory, "MiB of each Linux VM")
-      ->check(CLI::Range(16, 3072))
-      ->capture_default_str();
+  sub.add_option("--guest-memory", options.guest_memory,
+                 "MiB of each Linux VM (default: 128, and more for a large initramfs)")
+      ->check(CLI::Range(16, 3072));
   sub.add_option("--guest-append", options.guest_append,
                  "More words for the guest kernel's command line");
   sub.add_option("--hide-pv", options.hide_pv,

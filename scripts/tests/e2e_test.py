@@ -509,6 +509,16 @@ def linux_comes_up_with_every_vcpu_and_counts_what_it_verified():
 
 
 @test
+def programs_of_others_run_in_a_linux_guest():
+    if not (BUILD / "harness/lib/linux-programs").exists():
+        raise Skip("stress-ng, hackbench and pigz were not here when the harness was built; "
+                   "run make setup-amd-ple harness")
+    runs = [linux("patched", f"linux-{name}").run() for name in ("hackbench", "pigz", "stress-mprotect")]
+    for run in runs:
+        assert run["status"] == "complete" and counts(run)["work"] > 0, run
+
+
+@test
 def a_linux_guest_that_reuses_pages_early_is_found():
     lab = linux("mainline", "linux-madvise", "--fault", "early-free", vcpus=2)
     equal("exit status", lab.status, 1)
