@@ -509,6 +509,21 @@ def linux_comes_up_with_every_vcpu_and_counts_what_it_verified():
 
 
 @test
+def a_linux_guest_uses_the_pv_features_that_it_is_shown():
+    def flushes(*options):
+        run = linux("mainline", "linux-madvise", *options).run()
+        assert run["status"] == "complete", run["reason"]
+        return run["detail"]["vms"][0]["flushes"] / counts(run)["shootdowns"]
+    # Without PV TLB flush all three others get an IPI, twice: for the page that was discarded, and
+    # when a write replaces the zero page that was read there. With it, a preempted vCPU gets none,
+    # and flushes when it runs next. x2APIC and PV IPI are other ways of sending the same.
+    for apic in [], ["--xapic"]:
+        shown, hidden = flushes(*apic), flushes(*apic, "--hide-pv", "tlb-flush")
+        assert 2 * shown < hidden and 5.5 < hidden < 6.5, (apic, shown, hidden)
+    assert 5.5 < flushes("--hide-pv", "all") < 6.5
+
+
+@test
 def programs_of_others_run_in_a_linux_guest():
     if not (BUILD / "harness/lib/linux-programs").exists():
         raise Skip("stress-ng, hackbench and pigz were not here when the harness was built; "
