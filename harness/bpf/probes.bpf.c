@@ -12,19 +12,7 @@
  * Everything is counted in maps; nothing is streamed. Threads that the harness
  * did not register are let through after one look-up.
  */
-#include <linux/bpf.h>
-#include <stdbool.h>
-
-#include <bpf/bpf_core_read.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
-
-#include "probes.h"
-
-typedef __u8 u8;
-typedef __u16 u16;
-typedef __u32 u32;
-typedef __u64 u64;
+#include "common.bpf.h"
 
 /*
  * Exit reasons of a PAUSE exit: AMD64 manual volume 2, appendix C
@@ -43,13 +31,6 @@ struct kvm_vcpu___dyield {
 	} spin_loop;
 	bool preempted;
 	bool ready;
-} __attribute__((preserve_access_index));
-
-struct task_struct___dyield {
-	int pid;
-	/* Unsigned: its size differs between kernels, and libbpf adapts that.
-	 */
-	unsigned int on_cpu;
 } __attribute__((preserve_access_index));
 
 struct trace_event_raw_kvm_exit___dyield {
@@ -187,39 +168,6 @@ static void clear_bit(u64 *set, u32 vcpu)
 {
 	__sync_fetch_and_and(&set[(vcpu / 64) & (DYIELD_SET_WORDS - 1)],
 			     ~(1ULL << (vcpu % 64)));
-}
-
-static void record(struct dyield_histogram *histogram, u64 value)
-{
-	u64 rest = value;
-	u32 bucket = 0;
-
-	/* log2: BPF has no instruction for it. */
-	if (rest >> 32) {
-		bucket += 32;
-		rest >>= 32;
-	}
-	if (rest >> 16) {
-		bucket += 16;
-		rest >>= 16;
-	}
-	if (rest >> 8) {
-		bucket += 8;
-		rest >>= 8;
-	}
-	if (rest >> 4) {
-		bucket += 4;
-		rest >>= 4;
-	}
-	if (rest >> 2) {
-		bucket += 2;
-		rest >>= 2;
-	}
-	bucket += rest >> 1;
-	if (bucket >= DYIELD_BUCKETS)
-		bucket = DYIELD_BUCKETS - 1;
-	__sync_fetch_and_add(&histogram->bucket[bucket], 1);
-	__sync_fetch_and_add(&histogram->sum, value);
 }
 
 SEC("fentry/kvm_vcpu_on_spin")

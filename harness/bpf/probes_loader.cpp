@@ -2,80 +2,18 @@
 #include "bpf/probes_loader.h"
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <bpf/libbpf.h>
-#include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdarg>
 #include <cstring>
 #include <string>
 
 #include "base/error.h"
 #include "base/mapping.h"
+#include "bpf/loading.h"
 #include "probes.skel.h"
 
 namespace dyield {
-namespace {
-
-// The first line with a reason among libbpf's warnings; later ones only say what
-// was given up because of it. One loader at a time uses it, from one thread.
-std::string& first_warning() {
-  static std::string text;
-  return text;
-}
-
-__attribute__((format(printf, 2, 0))) int on_libbpf_message(libbpf_print_level level,
-                                                            const char* format, va_list arguments) {
-  std::array<char, 1024> text{};
-  vsnprintf(text.data(), text.size(), format, arguments);
-  std::string line(text.data());
-  while (!line.empty() && line.back() == '\n') line.pop_back();
-  if (level == LIBBPF_WARN && first_warning().empty()) {
-    first_warning() = line.substr(0, line.find('\n'));
-  }
-  spdlog::debug("{}", line);
-  return 0;
-}
-
-[[noreturn]] void fail(const char* what, int error) {
-  throw Error(ExitCode::kEnvironment,
-              fmt::format("Cannot {} the BPF probes: {} ({}); this needs root or CAP_BPF with "
-                          "CAP_PERFMON, and a kernel built with Kconfig.fragment. --no-probes runs "
-                          "without them.",
-                          what, errno_text(error < 0 ? -error : error),
-                          first_warning().empty() ? "libbpf gave no reason" : first_warning()));
-}
-
-void check(const char* what, int error) {
-  if (error != 0) fail(what, error);
-}
-
-// Of the series.
-constexpr const char* kReasons = "kvm_directed_yield";
-
-struct BtfDeleter {
-  void operator()(btf* types) const { btf__free(types); }
-};
-using Btf = std::unique_ptr<btf, BtfDeleter>;
-
-// BTF of the running KVM, a module or built in.
-struct RunningTypes {
-  Btf kernel{btf__load_vmlinux_btf()};
-  Btf module{kernel ? btf__load_module_btf("kvm", kernel.get()) : nullptr};
-
-  [[nodiscard]] bool has(const std::string& name, std::uint32_t kind) const {
-    const btf* types = module ? module.get() : kernel.get();  // the former holds the latter
-    return types != nullptr && btf__find_by_name_kind(types, name.c_str(), kind) > 0;
-  }
-  [[nodiscard]] bool has_tracepoint(const std::string& name) const {
-    return has("btf_trace_" + name, BTF_KIND_TYPEDEF);
-  }
-};
-
-}  // namespace
 
 // A map's memory, shared with the kernel.
 class Probes::View {
@@ -95,45 +33,44 @@ class Probes::View {
 
 Probes::Probes(const Config& config) : config_(config) {
   static_assert(sizeof(dyield_counts) % 8 == 0, "array maps round values up to 8 bytes");
-  first_warning().clear();
-  libbpf_set_print(on_libbpf_message);
+  begin_loading("--no-probes runs without them.");
   skeleton_.reset(probes_bpf::open());
-  if (!skeleton_) fail("open", errno);
+  if (!skeleton_) fail_loading("open", errno);
   const std::uint32_t slots = config.vms * config.vcpus;
   const auto& maps = skeleton_->maps;
   const auto& programs = skeleton_->progs;
   for (bpf_map* map : {maps.threads, maps.counts, maps.ipi_since, maps.kvm_vcpus}) {
-    check("size", bpf_map__set_max_entries(map, slots));
+    check_loading("size", bpf_map__set_max_entries(map, slots));
   }
-  check("size", bpf_map__set_max_entries(maps.targets, slots * config.vcpus));
+  check_loading("size", bpf_map__set_max_entries(maps.targets, slots * config.vcpus));
   for (bpf_map* map : {maps.vms, maps.shared}) {
-    check("size", bpf_map__set_max_entries(map, config.vms));
+    check_loading("size", bpf_map__set_max_entries(map, config.vms));
   }
   if (config.audit) {
     for (bpf_program* program :
          {programs.audit_exit, programs.audit_vcpu, programs.audit_spin, programs.audit_yield}) {
-      check("select", bpf_program__set_autoload(program, true));
+      check_loading("select", bpf_program__set_autoload(program, true));
     }
   }
   has_reasons_ = RunningTypes().has_tracepoint(kReasons);
-  check("select", bpf_program__set_autoload(programs.yield_reason, has_reasons_));
-  check("load", probes_bpf::load(skeleton_.get()));
-  check("attach", probes_bpf::attach(skeleton_.get()));
+  check_loading("select", bpf_program__set_autoload(programs.yield_reason, has_reasons_));
+  check_loading("load", probes_bpf::load(skeleton_.get()));
+  check_loading("attach", probes_bpf::attach(skeleton_.get()));
   counts_ = std::make_unique<View>(maps.counts, sizeof(dyield_counts), slots);
   targets_ = std::make_unique<View>(maps.targets, sizeof(std::uint64_t), slots * config.vcpus);
   vms_ = std::make_unique<View>(maps.vms, sizeof(dyield_vm), config.vms);
 }
 
 KvmTypes kvm_types_in_btf() {
-  libbpf_set_print(on_libbpf_message);
+  begin_loading("");
   const RunningTypes types;
   KvmTypes result;
-  result.kernel = types.kernel != nullptr;
-  result.module = types.module != nullptr;
+  result.kernel = types.has_kernel();
+  result.module = types.has_module();
   result.has_reasons = types.has_tracepoint(kReasons);
   const std::unique_ptr<probes_bpf, void (*)(probes_bpf*)> skeleton(probes_bpf::open(),
                                                                     probes_bpf::destroy);
-  if (!skeleton) fail("open", errno);
+  if (!skeleton) fail_loading("open", errno);
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj) {
     const std::string section = bpf_program__section_name(program);
@@ -169,7 +106,7 @@ void Probes::adopt(std::uint32_t vm, dyield_shared& shared) {
   // Over the anonymous pages of the guest's memory, whose mapping owns the range.
   if (::mmap(&shared, sizeof shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset) ==
       MAP_FAILED) {
-    fail("share a VM's memory with", errno);
+    fail_loading("share a VM's memory with", errno);
   }
 }
 
@@ -177,7 +114,7 @@ void Probes::add_thread(pid_t tid, const dyield_thread& thread) {
   const auto key = static_cast<std::uint32_t>(tid);
   const int error =
       bpf_map_update_elem(bpf_map__fd(skeleton_->maps.threads), &key, &thread, BPF_NOEXIST);
-  if (error != 0) fail("tell a thread to", error);
+  if (error != 0) fail_loading("tell a thread to", error);
 }
 
 std::span<const dyield_counts> Probes::counts() const {
@@ -197,19 +134,7 @@ std::span<const dyield_vm> Probes::vms() const {
 std::uint64_t Probes::lost() const {
   std::uint64_t lost = 0;
   for (const dyield_counts& c : counts()) lost += c.lost;
-  bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, skeleton_->obj) {
-    if (bpf_program__fd(program) < 0) continue;
-    bpf_prog_info info{};
-    std::uint32_t size = sizeof info;
-    check("question", bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size));
-    if (info.recursion_misses > 0) {
-      spdlog::debug("BPF program {} missed {} events", bpf_program__name(program),
-                    std::uint64_t{info.recursion_misses});
-    }
-    lost += info.recursion_misses;
-  }
-  return lost;
+  return lost + missed_events(skeleton_->obj);
 }
 
 }  // namespace dyield

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "bpf/loading.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <cstdarg>
+
+#include "base/error.h"
+
+namespace dyield {
+namespace {
+
+// Later warnings only say what was given up because of the first.
+std::string& first_warning() {
+  static std::string text;
+  return text;
+}
+
+const char*& advice_at_end() {
+  static const char* advice = "";
+  return advice;
+}
+
+__attribute__((format(printf, 2, 0))) int on_libbpf_message(libbpf_print_level level,
+                                                            const char* format, va_list arguments) {
+  std::array<char, 1024> text{};
+  vsnprintf(text.data(), text.size(), format, arguments);
+  std::string line(text.data());
+  while (!line.empty() && line.back() == '\n') line.pop_back();
+  if (level == LIBBPF_WARN && first_warning().empty()) {
+    first_warning() = line.substr(0, line.find('\n'));
+  }
+  spdlog::debug("{}", line);
+  return 0;
+}
+
+}  // namespace
+
+void begin_loading(const char* advice) {
+  first_warning().clear();
+  advice_at_end() = advice;
+  libbpf_set_print(on_libbpf_message);
+}
+
+void fail_loading(const char* step, int error) {
+  throw Error(ExitCode::kEnvironment,
+              fmt::format("Cannot {} the BPF probes: {} ({}); this needs root or CAP_BPF with "
+                          "CAP_PERFMON, and a kernel built with Kconfig.fragment.{}{}",
+                          step, errno_text(error < 0 ? -error : error),
+                          first_warning().empty() ? "libbpf gave no reason" : first_warning(),
+                          *advice_at_end() == '\0' ? "" : " ", advice_at_end()));
+}
+
+void check_loading(const char* step, int error) {
+  if (error != 0) fail_loading(step, error);
+}
+
+std::uint64_t missed_events(bpf_object* object) {
+  std::uint64_t missed = 0;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object) {
+    if (bpf_program__fd(program) < 0) continue;
+    bpf_prog_info info{};
+    std::uint32_t size = sizeof info;
+    check_loading("question", bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size));
+    if (info.recursion_misses > 0) {
+      spdlog::debug("BPF program {} missed {} events", bpf_program__name(program),
+                    std::uint64_t{info.recursion_misses});
+    }
+    missed += info.recursion_misses;
+  }
+  return missed;
+}
+
+RunningTypes::RunningTypes()
+    : kernel_(btf__load_vmlinux_btf()),
+      module_(kernel_ ? btf__load_module_btf("kvm", kernel_.get()) : nullptr) {}
+
+bool RunningTypes::has(const std::string& name, std::uint32_t kind) const {
+  const btf* types = module_ ? module_.get() : kernel_.get();  // the former holds the latter
+  return types != nullptr && btf__find_by_name_kind(types, name.c_str(), kind) > 0;
+}
+
+bool RunningTypes::has_tracepoint(const std::string& name) const {
+  return has("btf_trace_" + name, BTF_KIND_TYPEDEF);
+}
+
+}  // namespace dyield

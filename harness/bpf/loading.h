@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#pragma once
+
+#include <bpf/btf.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+struct bpf_object;
+
+namespace dyield {
+
+// Of the series.
+inline constexpr const char* kReasons = "kvm_directed_yield";
+
+// Takes libbpf's messages from here on: they go to the debug log, and the first warning into
+// the Error of a step that fails. `advice` is a sentence for its end, or empty. One loader at a
+// time, from one thread.
+void begin_loading(const char* advice);
+
+// Throws Error (kEnvironment): the step (a verb) failed with this errno value, of either sign.
+[[noreturn]] void fail_loading(const char* step, int error);
+// The same, unless `error` is 0.
+void check_loading(const char* step, int error);
+
+// Events that a program of the object missed, because it was under way on that CPU.
+std::uint64_t missed_events(bpf_object* object);
+
+// BTF of the running KVM, a module or built in.
+class RunningTypes {
+ public:
+  RunningTypes();
+  [[nodiscard]] bool has_kernel() const { return kernel_ != nullptr; }
+  [[nodiscard]] bool has_module() const { return module_ != nullptr; }
+  [[nodiscard]] bool has(const std::string& name, std::uint32_t kind) const;
+  [[nodiscard]] bool has_tracepoint(const std::string& name) const;
+
+ private:
+  struct Deleter {
+    void operator()(btf* types) const { btf__free(types); }
+  };
+  using Btf = std::unique_ptr<btf, Deleter>;
+  Btf kernel_, module_;  // the latter holds on to the former
+};
+
+}  // namespace dyield
