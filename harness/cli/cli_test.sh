@@ -105,6 +105,15 @@ expect 0 out '5 run(s)' run --resume "$tmp/plan" --dry-run
 expect 0 out '9 run(s)' run --resume "$tmp/plan" --seeds 9 --dry-run
 expect 2 err 'not --vcpus' run --resume "$tmp/plan" --vcpus 9 --dry-run
 
+# --- watch, as far as it goes without KVM ---
+expect 0 out 'dyield watch --json --count 10' watch --help
+expect 2 err '--pid 2147483647: there is no such process' watch --pid 2147483647
+expect 2 err 'has no VM of KVM' watch --pid "$$"
+expect 2 err '--interval' watch --interval 0
+expect 2 err '--pid' watch --pid everyone
+expect 2 err '--count' watch --count 0
+[ -e /sys/module/kvm ] || expect 3 err 'kvm_vcpu_on_spin' watch --count 1
+
 # --- doctor: what this machine is, it says; without privileges it lacks more ---
 status=0
 "$dyield" doctor --json --no-trial >"$tmp/doctor.json" || status=$?
@@ -167,6 +176,8 @@ fi
 "$dyield" man >"$tmp/dyield.1"
 check 'mandoc has nothing to say of the man page' test -z "$(mandoc -Tlint -Wstyle "$tmp/dyield.1" 2>&1)"
 mandoc -Tascii "$tmp/dyield.1" | col -b >"$tmp/page" 2>/dev/null
+completes '--interval' dyield watch --in
+check 'the man page has the commands' test "$(grep -cE '^ +dyield (run|watch)$' "$tmp/page")" -ge 2
 missing=$(for option in $help_options; do grep -qF -- "$option" "$tmp/page" || echo "$option"; done)
 check "the man page has every option of run --help (not: $missing)" test -z "$missing"
 exit "$failed"

@@ -24,6 +24,7 @@
 #include "engine/environment.h"
 #include "kvm/workload.h"
 #include "report/report_command.h"
+#include "watch/watch_command.h"
 
 namespace {
 
@@ -128,6 +129,7 @@ int run(int argc, char** argv) {
   dyield::add_run_command(app, {argv, argv + argc}, select);
   dyield::add_compare_command(app, select);
   dyield::add_report_command(app, select);
+  dyield::add_watch_command(app, select);
 
   try {
     app.parse(argc, argv);

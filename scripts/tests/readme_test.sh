@@ -43,6 +43,7 @@ run_command() {
         *) scripts/demo --machine amd-ple --seeds 1 --duration 0.05 --out "$tmp/ple" --cell unicast:4:2 ;;
       esac ;;
     'sudo build/harness/bin/dyield doctor') in_lab 'dyield doctor' ;;
+    'sudo build/harness/bin/dyield watch') in_lab 'dyield watch --count 2' ;;
     'make ablation') make ablation SEEDS=1 ABLATION_OPTIONS="--only peers --cell unicast:4:2 --duration 0.05 --out $tmp/ablation" ;;
     'make test') echo 'is what runs this' ;;
     'make help') make help ;;

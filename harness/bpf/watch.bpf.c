@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Counts PAUSE exits and directed yields of VMs that know nothing of dyield.
+ *
+ * Whom a vCPU waits for is in its local APIC and in those of the others: the
+ * vector in its ICR is that of the IPI it sent last, and who has this vector in
+ * the IRR (or, with APICv, posted) has yet to take it. This is what the series
+ * goes by, too.
+ *
+ * As in probes.bpf.c: no global variables, and nothing is streamed.
+ */
+#include "common.bpf.h"
+#include "watch.h"
+
+/* Registers of the local APIC: Intel SDM volume 3, chapter "APIC". */
+#define APIC_IRR      0x200
+#define APIC_ICR      0x300
+#define APIC_VECTOR   0xff
+#define APIC_DELIVERY 0x700 /* 0: fixed */
+#define APIC_SHORT    0xc0000
+#define APIC_SELF     0x40000 /* the shorthand for the sender alone */
+
+struct kvm_lapic___dyield {
+	bool apicv_active;
+	void *regs;
+	struct kvm_vcpu___dyield *vcpu;
+} __attribute__((preserve_access_index));
+
+struct kvm_apic_map___dyield {
+	u32 max_apic_id;
+	struct kvm_lapic___dyield *phys_map[];
+} __attribute__((preserve_access_index));
+
+struct kvm_arch___dyield {
+	struct kvm_apic_map___dyield *apic_map;
+} __attribute__((preserve_access_index));
+
+struct kvm___dyield {
+	struct kvm_arch___dyield arch;
+} __attribute__((preserve_access_index));
+
+struct upid___dyield {
+	int nr;
+} __attribute__((preserve_access_index));
+
+struct pid___dyield {
+	struct upid___dyield numbers[1];
+} __attribute__((preserve_access_index));
+
+struct kvm_vcpu_arch___dyield {
+	struct kvm_lapic___dyield *apic;
+	bool preempted_in_kernel;
+} __attribute__((preserve_access_index));
+
+struct kvm_vcpu___dyield {
+	struct kvm___dyield *kvm;
+	int vcpu_id;
+	struct pid___dyield *pid;
+	struct {
+		bool in_spin_loop;
+	} spin_loop;
+	bool preempted;
+	struct kvm_vcpu_arch___dyield arch;
+} __attribute__((preserve_access_index));
+
+/* Where kvm-intel keeps what has been posted: one of the two. The requests are
+ * the first 256 bits (Intel SDM volume 3, "Posted-Interrupt Processing"). */
+struct pi_desc___dyield {
+	u32 control;
+} __attribute__((preserve_access_index));
+
+struct vcpu_vt___dyield {
+	struct pi_desc___dyield pi_desc;
+} __attribute__((preserve_access_index));
+
+struct vcpu_vmx___dyield {
+	struct kvm_vcpu___dyield vcpu;
+	struct vcpu_vt___dyield vt;
+} __attribute__((preserve_access_index));
+
+struct vcpu_vmx___dyield_old {
+	struct pi_desc___dyield pi_desc;
+} __attribute__((preserve_access_index));
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, u32);
+	__type(value, struct dyield_watched);
+	__uint(max_entries, DYIELD_WATCH_VCPUS);
+} watched SEC(".maps");
+
+/* What a new element begins with: too large for the stack. Never written. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, u32);
+	__type(value, struct dyield_watched);
+	__uint(max_entries, 1);
+} blank SEC(".maps");
+
+/* By process, whether its vCPUs are watched. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, u32);
+	__type(value, u8);
+	__uint(max_entries, 1024);
+} processes SEC(".maps");
+
+/* vCPU threads that the map had no room for, counted as often as they came. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, u32);
+	__type(value, u64);
+	__uint(max_entries, 1);
+} refused SEC(".maps");
+
+static struct dyield_watched *watched_of(u32 tid)
+{
+	return bpf_map_lookup_elem(&watched, &tid);
+}
+
+static struct dyield_watched *this_vcpu(void)
+{
+	return watched_of((u32)bpf_get_current_pid_tgid());
+}
+
+static struct dyield_watched *begin_to_watch(struct kvm_vcpu___dyield *vcpu)
+{
+	u64 id = bpf_get_current_pid_tgid();
+	u32 tid = (u32)id, tgid = id >> 32, all = DYIELD_WATCH_ALL, zero = 0;
+	struct kvm_lapic___dyield *apic;
+	struct dyield_watched *w, *begin;
+
+	if (!bpf_map_lookup_elem(&processes, &all) &&
+	    !bpf_map_lookup_elem(&processes, &tgid))
+		return NULL;
+	begin = bpf_map_lookup_elem(&blank, &zero);
+	if (!begin)
+		return NULL;
+	/* Another vCPU in the same thread, or another thread of the same ID:
+	 * begins anew. */
+	if (bpf_map_update_elem(&watched, &tid, begin, BPF_ANY)) {
+		u64 *count = bpf_map_lookup_elem(&refused, &zero);
+
+		if (count)
+			__sync_fetch_and_add(count, 1);
+		return NULL;
+	}
+	w = watched_of(tid);
+	if (!w)
+		return NULL;
+	apic = vcpu->arch.apic;
+	w->apic_regs = apic ? (u64)(unsigned long)apic->regs : 0;
+	w->kvm = (u64)(unsigned long)vcpu->kvm;
+	w->tgid = tgid;
+	w->vcpu_id = vcpu->vcpu_id;
+	w->kvm_vcpu = (u64)(unsigned long)vcpu;
+	return w;
+}
+
+/*
+ * A vCPU that runs without spinning is watched, too: it may be what others
+ * yield to. User space loads a vCPU for other ioctls as well, from any thread.
+ */
+SEC("fentry/kvm_arch_vcpu_load")
+int BPF_PROG(vcpu_load, struct kvm_vcpu___dyield *vcpu)
+{
+	u32 tid = (u32)bpf_get_current_pid_tgid();
+	struct dyield_watched *w = watched_of(tid);
+	struct pid___dyield *pid;
+
+	if (w && w->kvm_vcpu == (u64)(unsigned long)vcpu)
+		return 0;
+	pid = vcpu->pid;
+	if (pid && pid->numbers[0].nr == tid)
+		begin_to_watch(vcpu);
+	return 0;
+}
+
+SEC("fentry/kvm_vcpu_on_spin")
+int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
+{
+	struct dyield_watched *w = this_vcpu();
+
+	if (!w || w->kvm_vcpu != (u64)(unsigned long)me) {
+		w = begin_to_watch(me);
+		if (!w)
+			return 0;
+	}
+	w->kernel_mode = to_kernel_mode;
+	w->tried = 0;
+	w->n.pause_exits++;
+	return 0;
+}
+
+static bool vector_posted(const struct kvm_lapic___dyield *apic, u32 vector)
+{
+	const u8 *pir = NULL;
+	u32 word;
+
+	if (!BPF_CORE_READ(apic, apicv_active))
+		return false;
+	pir = (const u8 *)BPF_CORE_READ(apic, vcpu);
+	if (bpf_core_field_exists(struct vcpu_vmx___dyield, vt))
+		pir += bpf_core_field_offset(struct vcpu_vmx___dyield, vt) +
+		       bpf_core_field_offset(struct vcpu_vt___dyield, pi_desc);
+	else if (bpf_core_field_exists(struct vcpu_vmx___dyield_old, pi_desc))
+		pir += bpf_core_field_offset(struct vcpu_vmx___dyield_old,
+					     pi_desc);
+	else
+		return false; /* kvm-amd: AVIC writes the IRR itself */
+	if (bpf_probe_read_kernel(&word, sizeof(word), pir + vector / 32 * 4))
+		return false;
+	return word >> (vector % 32) & 1;
+}
+
+static bool vector_pending(const struct kvm_lapic___dyield *apic, u32 vector)
+{
+	const u8 *regs = BPF_CORE_READ(apic, regs);
+	u32 word;
+
+	if (!vector ||
+	    bpf_probe_read_kernel(&word, sizeof(word),
+				  regs + APIC_IRR + vector / 32 * 0x10))
+		return false;
+	return (word >> (vector % 32) & 1) || vector_posted(apic, vector);
+}
+
+struct scan {
+	u64 phys_map;
+	u64 own_regs;
+	u32 vector, pv_vector;
+	bool found;
+};
+
+static long look_at(u32 i, struct scan *scan)
+{
+	struct kvm_lapic___dyield *apic;
+
+	if (bpf_probe_read_kernel(
+		    &apic, sizeof(apic),
+		    (void *)(scan->phys_map + i * sizeof(apic))) ||
+	    !apic)
+		return 0;
+	if ((u64)(unsigned long)BPF_CORE_READ(apic, regs) == scan->own_regs)
+		return 0;
+	scan->found = vector_pending(apic, scan->vector) ||
+		      vector_pending(apic, scan->pv_vector);
+	return scan->found;
+}
+
+static u32 judge(struct dyield_watched *w, struct kvm_vcpu___dyield *target)
+{
+	struct kvm_lapic___dyield *apic = target->arch.apic;
+	struct kvm_apic_map___dyield *map;
+	struct kvm___dyield *kvm;
+	struct scan scan = {};
+	u32 icr, n;
+
+	if (!w->apic_regs || !apic)
+		return DYIELD_UNKNOWN;
+	if (bpf_probe_read_kernel(&icr, sizeof(icr),
+				  (const u8 *)w->apic_regs + APIC_ICR)) {
+		w->n.unreadable++;
+		return DYIELD_UNKNOWN;
+	}
+	if (!(icr & APIC_DELIVERY) && (icr & APIC_SHORT) != APIC_SELF)
+		scan.vector = icr & APIC_VECTOR;
+	scan.pv_vector = w->pv_vector;
+	if (!scan.vector && !scan.pv_vector)
+		return DYIELD_UNKNOWN;
+	if (vector_pending(apic, scan.vector) ||
+	    vector_pending(apic, scan.pv_vector))
+		return DYIELD_HIT;
+	kvm = (void *)w->kvm;
+	map = BPF_CORE_READ(kvm, arch.apic_map);
+	if (!map)
+		return DYIELD_UNKNOWN;
+	n = BPF_CORE_READ(map, max_apic_id) + 1;
+	if (n > DYIELD_WATCH_SCAN)
+		n = DYIELD_WATCH_SCAN;
+	scan.phys_map =
+		(u64)(unsigned long)map +
+		bpf_core_field_offset(struct kvm_apic_map___dyield, phys_map);
+	scan.own_regs = w->apic_regs;
+	bpf_loop(n, look_at, &scan, 0);
+	return scan.found ? DYIELD_MISS : DYIELD_UNKNOWN;
+}
+
+/* At the entry: by the return the target may have run. */
+SEC("fentry/kvm_vcpu_yield_to")
+int BPF_PROG(yield_to_entry, struct kvm_vcpu___dyield *target)
+{
+	struct dyield_watched *w = this_vcpu();
+	struct kvm_vcpu___dyield *me;
+	bool spins;
+
+	if (!w)
+		return 0;
+	w->yielding = 0;
+	/* Not by the sched-yield hypercall. */
+	me = (void *)w->kvm_vcpu;
+	if (BPF_CORE_READ_INTO(&spins, me, spin_loop.in_spin_loop)) {
+		w->n.unreadable++;
+		return 0;
+	}
+	if (!spins)
+		return 0;
+	w->yielding = 1;
+	w->n.exits_tried += !w->tried;
+	w->tried = 1;
+	w->n.yields_tried++;
+	w->verdict = judge(w, target);
+	/*
+	 * What mainline's filter has let pass, and so why; a kernel with the
+	 * series says so itself.
+	 */
+	if (!target->preempted || !w->kernel_mode)
+		w->reason = DYIELD_REASON_READY;
+	else if (target->arch.preempted_in_kernel)
+		w->reason = DYIELD_REASON_KERNEL;
+	else
+		w->reason = DYIELD_REASON_PENDING;
+	return 0;
+}
+
+static void count_yield(struct dyield_watched *w, u32 reason, int yielded)
+{
+	struct dyield_tier *tier;
+
+	if (reason > DYIELD_REASON_UNKNOWN)
+		reason = DYIELD_REASON_UNKNOWN;
+	tier = &w->n.tier[reason];
+	tier->tried++;
+	if (yielded <= 0)
+		return;
+	tier->made++;
+	w->n.yields_made++;
+	w->n.verdicts[w->verdict < DYIELD_VERDICTS ? w->verdict
+						   : DYIELD_UNKNOWN]++;
+}
+
+/* Without the series' tracepoint. */
+SEC("?fexit/kvm_vcpu_yield_to")
+int BPF_PROG(yield_to_exit, struct kvm_vcpu___dyield *target, int ret)
+{
+	struct dyield_watched *w = this_vcpu();
+
+	if (w && w->yielding)
+		count_yield(w, w->reason, ret);
+	return 0;
+}
+
+/* With it: behind each yield, and once if nobody was tried. */
+SEC("?tp_btf/kvm_directed_yield")
+int BPF_PROG(directed_yield, unsigned int vcpu_id, int target_id,
+	     unsigned int reason, int yielded)
+{
+	struct dyield_watched *w = this_vcpu();
+
+	if (w)
+		count_yield(w, reason, target_id < 0 ? 0 : yielded);
+	return 0;
+}
+
+/* Fires in the sender; the ICR says nothing of such an IPI. */
+SEC("fentry/kvm_pv_send_ipi")
+int BPF_PROG(pv_send_ipi, void *sender, u64 low, u64 high, u32 min, u64 icr)
+{
+	struct dyield_watched *w = this_vcpu();
+
+	if (w && !(icr & APIC_DELIVERY))
+		w->pv_vector = icr & APIC_VECTOR;
+	return 0;
+}
+
+static bool interrupt_pending(const struct dyield_watched *w)
+{
+	u32 irr[32], any = 0;
+
+	if (!w->apic_regs ||
+	    bpf_probe_read_kernel(irr, sizeof(irr),
+				  (const u8 *)w->apic_regs + APIC_IRR))
+		return false;
+	for (u32 i = 0; i < 8; i++)
+		any |= irr[i * 4];
+	return any;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(switched, bool preempt, struct task_struct___dyield *prev,
+	     struct task_struct___dyield *next, unsigned int prev_state)
+{
+	u64 now = bpf_ktime_get_ns();
+	struct dyield_watched *w;
+	u32 tid;
+
+	tid = prev->pid;
+	w = tid ? watched_of(tid) : NULL;
+	/* 0 is TASK_RUNNING: it would go on if it could. */
+	if (w && (preempt || !prev_state))
+		w->runnable_since = now;
+	tid = next->pid;
+	w = tid ? watched_of(tid) : NULL;
+	if (w && w->runnable_since) {
+		record(&w->n.run_queue, now - w->runnable_since);
+		if (interrupt_pending(w))
+			record(&w->n.receiver, now - w->runnable_since);
+		w->runnable_since = 0;
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(woken, struct task_struct___dyield *task)
+{
+	struct dyield_watched *w = watched_of(task->pid);
+
+	/* On a CPU still: it was about to sleep, and now goes on. */
+	if (w && !task->on_cpu && !w->runnable_since)
+		w->runnable_since = bpf_ktime_get_ns();
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "bpf/watch_loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "bpf/loading.h"
+#include "watch.skel.h"
+
+namespace dyield {
+
+WatchProbes::WatchProbes(const std::vector<pid_t>& processes) {
+  begin_loading("");
+  const RunningTypes types;
+  if (!types.has("kvm_vcpu_on_spin", BTF_KIND_FUNC)) {
+    throw Error(ExitCode::kEnvironment,
+                "The running kernel's BTF has no kvm_vcpu_on_spin(): KVM is not loaded, or it was "
+                "built without BTF; dyield doctor says what to do.");
+  }
+  skeleton_.reset(watch_bpf::open());
+  if (!skeleton_) fail_loading("open", errno);
+  const auto& programs = skeleton_->progs;
+  has_reasons_ = types.has_tracepoint(kReasons);
+  for (const auto& [program, wanted] :
+       {std::pair{programs.directed_yield, has_reasons_},
+        std::pair{programs.yield_to_exit, !has_reasons_},
+        // Before the series it is given the VM, not the vCPU: the vector is in the same place.
+        std::pair{programs.pv_send_ipi, types.has("kvm_pv_send_ipi", BTF_KIND_FUNC)}}) {
+    check_loading("select", bpf_program__set_autoload(program, wanted));
+  }
+  check_loading("load", watch_bpf::load(skeleton_.get()));
+  std::vector<pid_t> keys = processes;
+  if (keys.empty()) keys.push_back(DYIELD_WATCH_ALL);
+  for (const pid_t key : keys) {
+    const std::uint8_t value = 1;
+    check_loading(
+        "choose the processes of",
+        bpf_map_update_elem(bpf_map__fd(skeleton_->maps.processes), &key, &value, BPF_ANY));
+  }
+  check_loading("attach", watch_bpf::attach(skeleton_.get()));
+}
+
+WatchProbes::~WatchProbes() = default;
+
+void WatchProbes::Deleter::operator()(watch_bpf* skeleton) const {
+  watch_bpf::destroy(skeleton);
+}
+
+std::map<pid_t, dyield_watched> WatchProbes::read() {
+  const int map = bpf_map__fd(skeleton_->maps.watched);
+  std::vector<std::uint32_t> threads;
+  // Nothing is deleted meanwhile, so none is seen twice.
+  std::uint32_t key = 0;
+  for (int end = bpf_map_get_next_key(map, nullptr, &key); end == 0;
+       end = bpf_map_get_next_key(map, &threads.back(), &key)) {
+    threads.push_back(key);
+  }
+  std::map<pid_t, dyield_watched> result;
+  for (const std::uint32_t tid : threads) {
+    dyield_watched value{};
+    // Asked first: what a thread counted before it ended is in the answer.
+    const std::filesystem::path task = "/proc/" + std::to_string(tid);
+    const bool ended = !std::filesystem::exists(task);
+    if (bpf_map_lookup_elem(map, &tid, &value) != 0 || value.kvm_vcpu == 0) continue;
+    result.emplace(static_cast<pid_t>(tid), value);
+    if (ended) bpf_map_delete_elem(map, &tid);
+  }
+  return result;
+}
+
+std::uint64_t WatchProbes::lost() const {
+  std::uint64_t lost = 0;
+  const std::uint32_t zero = 0;
+  check_loading("question",
+                bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.refused), &zero, &lost));
+  return lost + missed_events(skeleton_->obj);
+}
+
+}  // namespace dyield

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "bpf/watch.h"
+
+struct watch_bpf;
+
+namespace dyield {
+
+// The BPF programs of watch.bpf.c, loaded and attached: they count what KVM does for the vCPUs
+// of any process, until this object goes.
+class WatchProbes {
+ public:
+  // The vCPUs of these processes; of all if there are none. Throws Error (kEnvironment).
+  explicit WatchProbes(const std::vector<pid_t>& processes);
+  ~WatchProbes();
+  WatchProbes(const WatchProbes&) = delete;
+  WatchProbes& operator=(const WatchProbes&) = delete;
+
+  // By thread, the counts since the attach of every vCPU that has run since. Forgets threads
+  // that have ended; their last counts are in this answer, for the last time.
+  [[nodiscard]] std::map<pid_t, dyield_watched> read();
+
+  // Whether the kernel says why it tried a vCPU (the series' tracepoint, found by BTF); else
+  // the reason is concluded from the target's state, and "hold" does not exist.
+  [[nodiscard]] bool has_reasons() const { return has_reasons_; }
+  // Events that a program missed, and vCPU threads that came when the map was full, counted as
+  // often as they came.
+  [[nodiscard]] std::uint64_t lost() const;
+
+ private:
+  struct Deleter {
+    void operator()(watch_bpf* skeleton) const;
+  };
+  std::unique_ptr<watch_bpf, Deleter> skeleton_;
+  bool has_reasons_ = false;
+};
+
+}  // namespace dyield

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "watch/watch_command.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "base/color.h"
+#include "base/fd.h"
+#include "bpf/watch_loader.h"
+#include "engine/environment.h"
+#include "engine/event_loop.h"
+#include "watch/interval.h"
+#include "watch/view.h"
+
+namespace dyield {
+namespace {
+
+constexpr const char* kFooter =
+    R"(Watches the VMs of QEMU or any other VMM, from now on, without their knowing. A vCPU is
+there once it has run. Ends with Ctrl-C, or when every process named by --pid has ended.
+
+A row is a VM or one of its vCPUs:
+  PAUSE/s  PAUSE exits a second (calls of kvm_vcpu_on_spin())
+  yield/s  directed yields made for them, a second
+  hit      percent of the yields judged whose target had yet to take an IPI with the vector that
+           the spinning vCPU sent last; the others went past a vCPU that had
+  known    percent of the yields made that can be judged: the rest spins for something else
+  none     percent of the PAUSE exits that found nobody to try
+  hold     percent of the PAUSE exits that stayed as all receivers run (the series)
+  rcv pnd krn rdy   percent of the yields made to a vCPU that is a receiver (the series), has an
+           interrupt pending, was preempted in kernel mode, or is ready
+  runq99   99 % of the waits for a CPU were shorter (a power of two of ns)
+  recv99   the same, of those that ended with an interrupt pending
+A hit is likely, not certain, to be whom the spinning vCPU waits for: another vCPU may have sent
+that IPI. As the series goes by the same rule, compare kernels by PAUSE/s and recv99, not by hit.
+n/a: this kernel has no such tier. "tiers by tracepoint": the kernel says why it chose (the
+series); "by state": concluded from the target's state. "lost" counts what the probes missed.
+
+On a terminal the table is redrawn in place, else printed anew for each interval. --json
+prints an object a line for each interval, with counts in it (dyield.watch/1).
+
+Examples:
+  dyield watch
+  dyield watch --pid $(pidof qemu-system-x86_64) --interval 5
+  dyield watch --json --count 10 >watch.ndjson)";
+
+struct WatchOptions {
+  std::vector<pid_t> pids;
+  double interval = 1;
+  double duration = 0;
+  std::uint64_t count = 0;
+  bool json = false;
+};
+
+// Whether the process has a VM: KVM names the descriptor so (create_vm in virt/kvm/kvm_main.c).
+bool has_vm(pid_t pid) {
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid), error)) {
+    std::error_code unreadable;
+    if (std::filesystem::read_symlink(entry.path(), unreadable).string() == "anon_inode:kvm-vm")
+      return true;
+  }
+  return false;
+}
+
+bool exists(pid_t pid) {
+  return std::filesystem::exists(fmt::format("/proc/{}", pid));
+}
+
+void require_vms(const std::vector<pid_t>& pids) {
+  for (const pid_t pid : pids) {
+    if (!exists(pid)) {
+      throw Error(ExitCode::kUsage, fmt::format("--pid {}: there is no such process.", pid));
+    }
+    if (!has_vm(pid)) {
+      throw Error(
+          ExitCode::kUsage,
+          fmt::format("--pid {}: that process has no VM of KVM that is visible to this user; "
+                      "name the VMM's process, as root.",
+                      pid));
+    }
+  }
+}
+
+class Watch {
+ public:
+  explicit Watch(const WatchOptions& options)
+      : options_(options), probes_(options.pids), intervals_(probes_.has_reasons()) {
+    const char* term = std::getenv("TERM");
+    live_ = !options.json && ::isatty(STDOUT_FILENO) == 1 && term != nullptr &&
+            std::string_view(term) != "dumb";
+    emulated_ = collect_environment().contains("lab");
+    left_ = options.count;
+    if (options.duration > 0) {
+      const auto whole = static_cast<std::uint64_t>(std::ceil(options.duration / options.interval));
+      left_ = left_ == 0 ? whole : std::min(left_, whole);
+    }
+  }
+
+  void run() {
+    loop_.on_signals({SIGINT, SIGTERM, SIGHUP}, [this](int) {
+      show();
+      loop_.stop();
+    });
+    const Fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+    const auto ns = static_cast<long>(std::llround(options_.interval * 1e9));
+    const timespec each{ns / 1'000'000'000, ns % 1'000'000'000};
+    const itimerspec spec{each, each};
+    if (!timer || ::timerfd_settime(timer.get(), 0, &spec, nullptr) != 0) {
+      throw Error(ExitCode::kEnvironment,
+                  "Cannot set a timer: " + errno_text(errno) + "; raise the limit of open files.");
+    }
+    loop_.on_event(timer, [this] {
+      show();
+      const bool ended = !options_.pids.empty() && std::ranges::none_of(options_.pids, exists);
+      if (ended || (left_ > 0 && --left_ == 0)) loop_.stop();
+    });
+    loop_.run();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void show() {
+    const auto reading = probes_.read();
+    const auto now = Clock::now();
+    Interval interval;
+    interval.at = std::chrono::duration<double>(now - begin_).count();
+    interval.seconds = std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+    interval.has_reasons = probes_.has_reasons();
+    interval.emulated = emulated_;
+    interval.lost = probes_.lost();
+    interval.vms = intervals_.next(reading);
+    if (options_.json) {
+      fmt::print("{}\n",
+                 to_json(interval).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    } else if (live_) {
+      redraw(interval);
+    } else {
+      fmt::print("{}\n", render(interval, {.color = false}));
+    }
+    if (std::fflush(stdout) != 0) {
+      throw Error(
+          ExitCode::kEnvironment,
+          fmt::format("Cannot write to standard output: {}; free space, or see where it goes.",
+                      errno_text(errno)));
+    }
+  }
+
+  // From the upper left corner, over what was there (ECMA-48: CUP, ED, EL).
+  void redraw(const Interval& interval) {
+    winsize size{};
+    if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) {
+      size.ws_col = 80;
+      size.ws_row = 24;
+    }
+    const std::string text =
+        render(interval, {.width = size.ws_col, .height = size.ws_row - 1U, .color = want_color()});
+    std::string screen = first_ ? "\x1b[2J\x1b[H" : "\x1b[H";
+    first_ = false;
+    for (const char c : text) screen += c == '\n' ? std::string("\x1b[K\n") : std::string(1, c);
+    fmt::print("{}\x1b[J", screen);
+  }
+
+  const WatchOptions& options_;
+  EventLoop loop_;
+  WatchProbes probes_;
+  Intervals intervals_;
+  Clock::time_point begin_ = Clock::now(), last_ = begin_;
+  std::uint64_t left_ = 0;  // intervals; 0: no end
+  bool live_ = false, emulated_ = false, first_ = true;
+};
+
+}  // namespace
+
+void add_watch_command(CLI::App& app,
+                       const std::function<void(std::function<ExitCode()>)>& select) {
+  auto options = std::make_shared<WatchOptions>();
+  CLI::App* command =
+      app.add_subcommand("watch", "Watch the yields of VMs that run already, of any VMM");
+  command->add_option("--pid", options->pids, "Only this process's VMs; repeatable (default: all)")
+      ->type_name("PID")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--interval", options->interval, "Seconds between two readings")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.01, 3600.0))
+      ->capture_default_str();
+  command
+      ->add_option("--duration", options->duration,
+                   "End after this many seconds, in whole intervals (default: never)")
+      ->type_name("SECONDS")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--count", options->count, "End after this many intervals (default: never)")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", options->json, "Print an object a line for each interval");
+  command->footer(kFooter);
+  command->callback([options, select] {
+    select([options] {
+      require_vms(options->pids);
+      Watch(*options).run();
+      return ExitCode::kOk;
+    });
+  });
+}
+
+}  // namespace dyield
