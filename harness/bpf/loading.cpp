@@ -59,20 +59,27 @@ void check_loading(const char* step, int error) {
   if (error != 0) fail_loading(step, error);
 }
 
-std::uint64_t missed_events(bpf_object* object) {
-  std::uint64_t missed = 0;
+void for_each_loaded(
+    bpf_object* object,
+    const std::function<void(const char* name, const bpf_prog_info& info)>& handler) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object) {
     if (bpf_program__fd(program) < 0) continue;
     bpf_prog_info info{};
     std::uint32_t size = sizeof info;
     check_loading("question", bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size));
+    handler(bpf_program__name(program), info);
+  }
+}
+
+std::uint64_t missed_events(bpf_object* object) {
+  std::uint64_t missed = 0;
+  for_each_loaded(object, [&](const char* name, const bpf_prog_info& info) {
     if (info.recursion_misses > 0) {
-      spdlog::debug("BPF program {} missed {} events", bpf_program__name(program),
-                    std::uint64_t{info.recursion_misses});
+      spdlog::debug("BPF program {} missed {} events", name, std::uint64_t{info.recursion_misses});
     }
     missed += info.recursion_misses;
-  }
+  });
   return missed;
 }
 

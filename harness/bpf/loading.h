@@ -4,10 +4,12 @@
 #include <bpf/btf.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 struct bpf_object;
+struct bpf_prog_info;
 
 namespace dyield {
 
@@ -24,6 +26,11 @@ void begin_loading(const char* advice);
 // The same, unless `error` is 0.
 void check_loading(const char* step, int error);
 
+// What the kernel says of each program of the object that is loaded. (Not its name: without
+// networking, libbpf does not give it one.)
+void for_each_loaded(
+    bpf_object* object,
+    const std::function<void(const char* name, const bpf_prog_info& info)>& handler);
 // Events that a program of the object missed, because it was under way on that CPU.
 std::uint64_t missed_events(bpf_object* object);
 

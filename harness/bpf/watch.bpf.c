@@ -192,37 +192,42 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	return 0;
 }
 
-static bool vector_posted(const struct kvm_lapic___dyield *apic, u32 vector)
-{
-	const u8 *pir = NULL;
-	u32 word;
+/* Who is asked for pending interrupts. */
+struct asked {
+	const u8 *regs;
+	const u8 *vcpu;
+	bool apicv;
+};
 
-	if (!BPF_CORE_READ(apic, apicv_active))
-		return false;
-	pir = (const u8 *)BPF_CORE_READ(apic, vcpu);
+/* Where in KVM's vCPU the posted interrupts are; 0 where that is not the case:
+ * AVIC of kvm-amd writes the IRR itself. Known when the program is loaded. */
+static u32 posted_at(void)
+{
 	if (bpf_core_field_exists(struct vcpu_vmx___dyield, vt))
-		pir += bpf_core_field_offset(struct vcpu_vmx___dyield, vt) +
+		return bpf_core_field_offset(struct vcpu_vmx___dyield, vt) +
 		       bpf_core_field_offset(struct vcpu_vt___dyield, pi_desc);
-	else if (bpf_core_field_exists(struct vcpu_vmx___dyield_old, pi_desc))
-		pir += bpf_core_field_offset(struct vcpu_vmx___dyield_old,
+	if (bpf_core_field_exists(struct vcpu_vmx___dyield_old, pi_desc))
+		return bpf_core_field_offset(struct vcpu_vmx___dyield_old,
 					     pi_desc);
-	else
-		return false; /* kvm-amd: AVIC writes the IRR itself */
-	if (bpf_probe_read_kernel(&word, sizeof(word), pir + vector / 32 * 4))
-		return false;
-	return word >> (vector % 32) & 1;
+	return 0;
 }
 
-static bool vector_pending(const struct kvm_lapic___dyield *apic, u32 vector)
+static bool vector_pending(const struct asked *asked, u32 vector)
 {
-	const u8 *regs = BPF_CORE_READ(apic, regs);
 	u32 word;
 
-	if (!vector ||
-	    bpf_probe_read_kernel(&word, sizeof(word),
-				  regs + APIC_IRR + vector / 32 * 0x10))
+	if (!vector)
 		return false;
-	return (word >> (vector % 32) & 1) || vector_posted(apic, vector);
+	if (!bpf_probe_read_kernel(&word, sizeof(word),
+				   asked->regs + APIC_IRR +
+					   vector / 32 * 0x10) &&
+	    (word >> (vector % 32) & 1))
+		return true;
+	return posted_at() && asked->apicv &&
+	       !bpf_probe_read_kernel(&word, sizeof(word),
+				      asked->vcpu + posted_at() +
+					      vector / 32 * 4) &&
+	       (word >> (vector % 32) & 1);
 }
 
 struct scan {
@@ -235,16 +240,22 @@ struct scan {
 static long look_at(u32 i, struct scan *scan)
 {
 	struct kvm_lapic___dyield *apic;
+	struct asked asked = {};
 
 	if (bpf_probe_read_kernel(
 		    &apic, sizeof(apic),
 		    (void *)(scan->phys_map + i * sizeof(apic))) ||
 	    !apic)
 		return 0;
-	if ((u64)(unsigned long)BPF_CORE_READ(apic, regs) == scan->own_regs)
+	asked.regs = BPF_CORE_READ(apic, regs);
+	if ((u64)(unsigned long)asked.regs == scan->own_regs)
 		return 0;
-	scan->found = vector_pending(apic, scan->vector) ||
-		      vector_pending(apic, scan->pv_vector);
+	if (posted_at()) {
+		asked.apicv = BPF_CORE_READ(apic, apicv_active);
+		asked.vcpu = (const u8 *)BPF_CORE_READ(apic, vcpu);
+	}
+	scan->found = vector_pending(&asked, scan->vector) ||
+		      vector_pending(&asked, scan->pv_vector);
 	return scan->found;
 }
 
@@ -254,6 +265,7 @@ static u32 judge(struct dyield_watched *w, struct kvm_vcpu___dyield *target)
 	struct kvm_apic_map___dyield *map;
 	struct kvm___dyield *kvm;
 	struct scan scan = {};
+	struct asked asked;
 	u32 icr, n;
 
 	if (!w->apic_regs || !apic)
@@ -268,8 +280,11 @@ static u32 judge(struct dyield_watched *w, struct kvm_vcpu___dyield *target)
 	scan.pv_vector = w->pv_vector;
 	if (!scan.vector && !scan.pv_vector)
 		return DYIELD_UNKNOWN;
-	if (vector_pending(apic, scan.vector) ||
-	    vector_pending(apic, scan.pv_vector))
+	asked.regs = apic->regs;
+	asked.vcpu = (const u8 *)target;
+	asked.apicv = apic->apicv_active;
+	if (vector_pending(&asked, scan.vector) ||
+	    vector_pending(&asked, scan.pv_vector))
 		return DYIELD_HIT;
 	kvm = (void *)w->kvm;
 	map = BPF_CORE_READ(kvm, arch.apic_map);

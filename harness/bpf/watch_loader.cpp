@@ -16,7 +16,7 @@
 
 namespace dyield {
 
-WatchProbes::WatchProbes(const std::vector<pid_t>& processes) {
+WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed) {
   begin_loading("");
   const RunningTypes types;
   if (!types.has("kvm_vcpu_on_spin", BTF_KIND_FUNC)) {
@@ -43,6 +43,10 @@ WatchProbes::WatchProbes(const std::vector<pid_t>& processes) {
     check_loading(
         "choose the processes of",
         bpf_map_update_elem(bpf_map__fd(skeleton_->maps.processes), &key, &value, BPF_ANY));
+  }
+  if (timed) {
+    timed_ = Fd(bpf_enable_stats(BPF_STATS_RUN_TIME));
+    if (!timed_) fail_loading("take the time of", errno);
   }
   check_loading("attach", watch_bpf::attach(skeleton_.get()));
 }
@@ -81,6 +85,15 @@ std::uint64_t WatchProbes::lost() const {
   check_loading("question",
                 bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.refused), &zero, &lost));
   return lost + missed_events(skeleton_->obj);
+}
+
+std::map<std::string, WatchProbes::Cost> WatchProbes::costs() const {
+  std::map<std::string, Cost> costs;
+  if (!timed_) return costs;
+  for_each_loaded(skeleton_->obj, [&](const char* name, const bpf_prog_info& info) {
+    costs[name] = {info.run_cnt, info.run_time_ns};
+  });
+  return costs;
 }
 
 }  // namespace dyield

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "bpf/watch.h"
 
 struct watch_bpf;
@@ -18,8 +20,10 @@ namespace dyield {
 // of any process, until this object goes.
 class WatchProbes {
  public:
-  // The vCPUs of these processes; of all if there are none. Throws Error (kEnvironment).
-  explicit WatchProbes(const std::vector<pid_t>& processes);
+  // The vCPUs of these processes; of all if there are none. `timed` has the kernel take the time
+  // of every run of a BPF program (of others, too), which costs some itself. Throws Error
+  // (kEnvironment).
+  explicit WatchProbes(const std::vector<pid_t>& processes, bool timed = false);
   ~WatchProbes();
   WatchProbes(const WatchProbes&) = delete;
   WatchProbes& operator=(const WatchProbes&) = delete;
@@ -34,6 +38,12 @@ class WatchProbes {
   // Events that a program missed, and vCPU threads that came when the map was full, counted as
   // often as they came.
   [[nodiscard]] std::uint64_t lost() const;
+  // Of each program since the attach, if timed.
+  struct Cost {
+    std::uint64_t runs = 0;
+    std::uint64_t ns = 0;
+  };
+  [[nodiscard]] std::map<std::string, Cost> costs() const;
 
  private:
   struct Deleter {
@@ -41,6 +51,7 @@ class WatchProbes {
   };
   std::unique_ptr<watch_bpf, Deleter> skeleton_;
   bool has_reasons_ = false;
+  Fd timed_;
 };
 
 }  // namespace dyield

@@ -132,13 +132,17 @@ nlohmann::ordered_json to_json(const Interval& interval) {
                    {"total", to_json(interval, vm.total)},
                    {"vcpus", std::move(vcpus)}});
   }
-  return {{"schema", "dyield.watch/1"},
-          {"at_s", interval.at},
-          {"interval_s", interval.seconds},
-          {"emulated", interval.emulated},
-          {"tiers_by", interval.has_reasons ? "tracepoint" : "state"},
-          {"lost", interval.lost},
-          {"vms", std::move(vms)}};
+  nlohmann::ordered_json line = {{"schema", "dyield.watch/1"},
+                                 {"at_s", interval.at},
+                                 {"interval_s", interval.seconds},
+                                 {"emulated", interval.emulated},
+                                 {"tiers_by", interval.has_reasons ? "tracepoint" : "state"},
+                                 {"lost", interval.lost},
+                                 {"vms", std::move(vms)}};
+  for (const auto& [name, cost] : interval.probes) {
+    line["probes"][name] = {{"runs", cost.first}, {"ns", cost.second}};
+  }
+  return line;
 }
 
 }  // namespace dyield

@@ -35,6 +35,8 @@ struct Interval {
   bool emulated = false;     // a lab's virtual time
   std::uint64_t lost = 0;    // events lost since the attach
   std::vector<WatchedVm> vms;
+  // What the probes themselves took: runs and ns of each, if that is measured.
+  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> probes;
 };
 
 // Makes intervals of readings.

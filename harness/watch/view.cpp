@@ -85,6 +85,12 @@ std::string render(const Interval& interval, const ViewOptions& options) {
       lines.push_back(row(fmt::format("vcpu {}", vcpu.id), interval, vcpu.counts));
     }
   }
+  if (!interval.probes.empty()) {
+    std::uint64_t ns = 0;
+    for (const auto& [name, cost] : interval.probes) ns += cost.second;
+    lines.push_back(fmt::format("the probes took {:.3f} % of one CPU",
+                                static_cast<double>(ns) / interval.seconds / 1e7));
+  }
   if (vms.empty()) lines.emplace_back("no vCPU has run yet");
   if (lines.size() + 2 > rows) {
     const std::size_t hidden = lines.size() + 3 - rows;

@@ -61,6 +61,7 @@ struct WatchOptions {
   double duration = 0;
   std::uint64_t count = 0;
   bool json = false;
+  bool cost = false;
 };
 
 // Whether the process has a VM: KVM names the descriptor so (create_vm in virt/kvm/kvm_main.c).
@@ -97,7 +98,7 @@ void require_vms(const std::vector<pid_t>& pids) {
 class Watch {
  public:
   explicit Watch(const WatchOptions& options)
-      : options_(options), probes_(options.pids), intervals_(probes_.has_reasons()) {
+      : options_(options), probes_(options.pids, options.cost), intervals_(probes_.has_reasons()) {
     const char* term = std::getenv("TERM");
     live_ = !options.json && ::isatty(STDOUT_FILENO) == 1 && term != nullptr &&
             std::string_view(term) != "dumb";
@@ -144,6 +145,11 @@ class Watch {
     interval.emulated = emulated_;
     interval.lost = probes_.lost();
     interval.vms = intervals_.next(reading);
+    auto costs = probes_.costs();
+    for (const auto& [name, cost] : costs) {
+      interval.probes[name] = {cost.runs - costs_[name].runs, cost.ns - costs_[name].ns};
+    }
+    costs_ = std::move(costs);
     if (options_.json) {
       fmt::print("{}\n",
                  to_json(interval).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -179,6 +185,7 @@ class Watch {
   EventLoop loop_;
   WatchProbes probes_;
   Intervals intervals_;
+  std::map<std::string, WatchProbes::Cost> costs_;
   Clock::time_point begin_ = Clock::now(), last_ = begin_;
   std::uint64_t left_ = 0;  // intervals; 0: no end
   bool live_ = false, emulated_ = false, first_ = true;
@@ -207,6 +214,8 @@ void add_watch_command(CLI::App& app,
       ->type_name("N")
       ->check(CLI::PositiveNumber);
   command->add_flag("--json", options->json, "Print an object a line for each interval");
+  command->add_flag("--cost", options->cost,
+                    "Measure what the probes take, too (the measuring makes them slower)");
   command->footer(kFooter);
   command->callback([options, select] {
     select([options] {
