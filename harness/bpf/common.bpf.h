@@ -24,7 +24,7 @@ struct task_struct___dyield {
 	unsigned int on_cpu;
 } __attribute__((preserve_access_index));
 
-static void record(struct dyield_histogram *histogram, u64 value)
+static inline void record(struct dyield_histogram *histogram, u64 value)
 {
 	u64 rest = value;
 	u32 bucket = 0;

@@ -59,6 +59,23 @@ void check_loading(const char* step, int error) {
   if (error != 0) fail_loading(step, error);
 }
 
+void choose_processes(bpf_map* map, const std::vector<pid_t>& processes) {
+  std::vector<pid_t> keys = processes;
+  if (keys.empty()) keys.push_back(0);
+  for (const pid_t key : keys) {
+    const std::uint8_t value = 1;
+    check_loading("choose the processes of",
+                  bpf_map_update_elem(bpf_map__fd(map), &key, &value, BPF_ANY));
+  }
+}
+
+void require_kvm(const RunningTypes& types) {
+  if (types.has("kvm_vcpu_on_spin", BTF_KIND_FUNC)) return;
+  throw Error(ExitCode::kEnvironment,
+              "The running kernel's BTF has no kvm_vcpu_on_spin(): KVM is not loaded, or it was "
+              "built without BTF; dyield doctor says what to do.");
+}
+
 void for_each_loaded(
     bpf_object* object,
     const std::function<void(const char* name, const bpf_prog_info& info)>& handler) {

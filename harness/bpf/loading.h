@@ -2,12 +2,15 @@
 #pragma once
 
 #include <bpf/btf.h>
+#include <sys/types.h>
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
+struct bpf_map;
 struct bpf_object;
 struct bpf_prog_info;
 
@@ -31,9 +34,6 @@ void check_loading(const char* step, int error);
 void for_each_loaded(
     bpf_object* object,
     const std::function<void(const char* name, const bpf_prog_info& info)>& handler);
-// Events that a program of the object missed, because it was under way on that CPU.
-std::uint64_t missed_events(bpf_object* object);
-
 // BTF of the running KVM, a module or built in.
 class RunningTypes {
  public:
@@ -50,5 +50,14 @@ class RunningTypes {
   using Btf = std::unique_ptr<btf, Deleter>;
   Btf kernel_, module_;  // the latter holds on to the former
 };
+
+// The processes whose vCPUs a map of processes selects; all of them if there are none.
+void choose_processes(bpf_map* map, const std::vector<pid_t>& processes);
+
+// Throws Error (kEnvironment) if the running KVM cannot be found by its types.
+void require_kvm(const RunningTypes& types);
+
+// Events that a program of the object missed, because it was under way on that CPU.
+std::uint64_t missed_events(bpf_object* object);
 
 }  // namespace dyield

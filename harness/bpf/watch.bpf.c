@@ -9,78 +9,8 @@
  *
  * As in probes.bpf.c: no global variables, and nothing is streamed.
  */
-#include "common.bpf.h"
+#include "lapic.bpf.h"
 #include "watch.h"
-
-/* Registers of the local APIC: Intel SDM volume 3, chapter "APIC". */
-#define APIC_IRR      0x200
-#define APIC_ICR      0x300
-#define APIC_VECTOR   0xff
-#define APIC_DELIVERY 0x700 /* 0: fixed */
-#define APIC_SHORT    0xc0000
-#define APIC_SELF     0x40000 /* the shorthand for the sender alone */
-
-struct kvm_lapic___dyield {
-	bool apicv_active;
-	void *regs;
-	struct kvm_vcpu___dyield *vcpu;
-} __attribute__((preserve_access_index));
-
-struct kvm_apic_map___dyield {
-	u32 max_apic_id;
-	struct kvm_lapic___dyield *phys_map[];
-} __attribute__((preserve_access_index));
-
-struct kvm_arch___dyield {
-	struct kvm_apic_map___dyield *apic_map;
-} __attribute__((preserve_access_index));
-
-struct kvm___dyield {
-	struct kvm_arch___dyield arch;
-} __attribute__((preserve_access_index));
-
-struct upid___dyield {
-	int nr;
-} __attribute__((preserve_access_index));
-
-struct pid___dyield {
-	struct upid___dyield numbers[1];
-} __attribute__((preserve_access_index));
-
-struct kvm_vcpu_arch___dyield {
-	struct kvm_lapic___dyield *apic;
-	bool preempted_in_kernel;
-} __attribute__((preserve_access_index));
-
-struct kvm_vcpu___dyield {
-	struct kvm___dyield *kvm;
-	int vcpu_id;
-	struct pid___dyield *pid;
-	struct {
-		bool in_spin_loop;
-	} spin_loop;
-	bool preempted;
-	struct kvm_vcpu_arch___dyield arch;
-} __attribute__((preserve_access_index));
-
-/* Where kvm-intel keeps what has been posted: one of the two. The requests are
- * the first 256 bits (Intel SDM volume 3, "Posted-Interrupt Processing"). */
-struct pi_desc___dyield {
-	u32 control;
-} __attribute__((preserve_access_index));
-
-struct vcpu_vt___dyield {
-	struct pi_desc___dyield pi_desc;
-} __attribute__((preserve_access_index));
-
-struct vcpu_vmx___dyield {
-	struct kvm_vcpu___dyield vcpu;
-	struct vcpu_vt___dyield vt;
-} __attribute__((preserve_access_index));
-
-struct vcpu_vmx___dyield_old {
-	struct pi_desc___dyield pi_desc;
-} __attribute__((preserve_access_index));
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -97,7 +27,7 @@ struct {
 	__uint(max_entries, 1);
 } blank SEC(".maps");
 
-/* By process, whether its vCPUs are watched. */
+/* By process, whether its vCPUs are watched; 0 stands for every one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, u32);
@@ -126,11 +56,11 @@ static struct dyield_watched *this_vcpu(void)
 static struct dyield_watched *begin_to_watch(struct kvm_vcpu___dyield *vcpu)
 {
 	u64 id = bpf_get_current_pid_tgid();
-	u32 tid = (u32)id, tgid = id >> 32, all = DYIELD_WATCH_ALL, zero = 0;
+	u32 tid = (u32)id, tgid = id >> 32, zero = 0;
 	struct kvm_lapic___dyield *apic;
 	struct dyield_watched *w, *begin;
 
-	if (!bpf_map_lookup_elem(&processes, &all) &&
+	if (!bpf_map_lookup_elem(&processes, &zero) &&
 	    !bpf_map_lookup_elem(&processes, &tgid))
 		return NULL;
 	begin = bpf_map_lookup_elem(&blank, &zero);
@@ -192,44 +122,6 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	return 0;
 }
 
-/* Who is asked for pending interrupts. */
-struct asked {
-	const u8 *regs;
-	const u8 *vcpu;
-	bool apicv;
-};
-
-/* Where in KVM's vCPU the posted interrupts are; 0 where that is not the case:
- * AVIC of kvm-amd writes the IRR itself. Known when the program is loaded. */
-static u32 posted_at(void)
-{
-	if (bpf_core_field_exists(struct vcpu_vmx___dyield, vt))
-		return bpf_core_field_offset(struct vcpu_vmx___dyield, vt) +
-		       bpf_core_field_offset(struct vcpu_vt___dyield, pi_desc);
-	if (bpf_core_field_exists(struct vcpu_vmx___dyield_old, pi_desc))
-		return bpf_core_field_offset(struct vcpu_vmx___dyield_old,
-					     pi_desc);
-	return 0;
-}
-
-static bool vector_pending(const struct asked *asked, u32 vector)
-{
-	u32 word;
-
-	if (!vector)
-		return false;
-	if (!bpf_probe_read_kernel(&word, sizeof(word),
-				   asked->regs + APIC_IRR +
-					   vector / 32 * 0x10) &&
-	    (word >> (vector % 32) & 1))
-		return true;
-	return posted_at() && asked->apicv &&
-	       !bpf_probe_read_kernel(&word, sizeof(word),
-				      asked->vcpu + posted_at() +
-					      vector / 32 * 4) &&
-	       (word >> (vector % 32) & 1);
-}
-
 struct scan {
 	u64 phys_map;
 	u64 own_regs;
@@ -266,17 +158,14 @@ static u32 judge(struct dyield_watched *w, struct kvm_vcpu___dyield *target)
 	struct kvm___dyield *kvm;
 	struct scan scan = {};
 	struct asked asked;
-	u32 icr, n;
+	u32 n;
 
 	if (!w->apic_regs || !apic)
 		return DYIELD_UNKNOWN;
-	if (bpf_probe_read_kernel(&icr, sizeof(icr),
-				  (const u8 *)w->apic_regs + APIC_ICR)) {
+	if (vector_sent((const u8 *)w->apic_regs, &scan.vector)) {
 		w->n.unreadable++;
 		return DYIELD_UNKNOWN;
 	}
-	if (!(icr & APIC_DELIVERY) && (icr & APIC_SHORT) != APIC_SELF)
-		scan.vector = icr & APIC_VECTOR;
 	scan.pv_vector = w->pv_vector;
 	if (!scan.vector && !scan.pv_vector)
 		return DYIELD_UNKNOWN;

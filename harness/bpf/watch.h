@@ -9,7 +9,7 @@
 #define DYIELD_WATCH_VCPUS 4096
 /* vCPUs that are looked at for who else has an IPI pending. */
 #define DYIELD_WATCH_SCAN  512
-/* In the map of processes: every one of them. */
+
 #define DYIELD_WATCH_ALL   0
 
 /*

@@ -10,7 +10,6 @@
 #include <string>
 #include <utility>
 
-#include "base/error.h"
 #include "bpf/loading.h"
 #include "watch.skel.h"
 
@@ -19,11 +18,7 @@ namespace dyield {
 WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed) {
   begin_loading("");
   const RunningTypes types;
-  if (!types.has("kvm_vcpu_on_spin", BTF_KIND_FUNC)) {
-    throw Error(ExitCode::kEnvironment,
-                "The running kernel's BTF has no kvm_vcpu_on_spin(): KVM is not loaded, or it was "
-                "built without BTF; dyield doctor says what to do.");
-  }
+  require_kvm(types);
   skeleton_.reset(watch_bpf::open());
   if (!skeleton_) fail_loading("open", errno);
   const auto& programs = skeleton_->progs;
@@ -36,14 +31,7 @@ WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed) {
     check_loading("select", bpf_program__set_autoload(program, wanted));
   }
   check_loading("load", watch_bpf::load(skeleton_.get()));
-  std::vector<pid_t> keys = processes;
-  if (keys.empty()) keys.push_back(DYIELD_WATCH_ALL);
-  for (const pid_t key : keys) {
-    const std::uint8_t value = 1;
-    check_loading(
-        "choose the processes of",
-        bpf_map_update_elem(bpf_map__fd(skeleton_->maps.processes), &key, &value, BPF_ANY));
-  }
+  choose_processes(skeleton_->maps.processes, processes);
   if (timed) {
     timed_ = Fd(bpf_enable_stats(BPF_STATS_RUN_TIME));
     if (!timed_) fail_loading("take the time of", errno);

@@ -114,6 +114,17 @@ expect 2 err '--pid' watch --pid everyone
 expect 2 err '--count' watch --count 0
 [ -e /sys/module/kvm ] || expect 3 err 'kvm_vcpu_on_spin' watch --count 1
 
+# --- record and replay ---
+expect 2 err '--output' record
+expect 2 err 'there is no such process' record -o "$tmp/y.rec" --pid 2147483647
+check 'no recording is begun of a process that is not there' test ! -e "$tmp/y.rec"
+expect 2 err '/nonexistent' record -o /nonexistent/y.rec
+[ -e /sys/module/kvm ] || expect 3 err 'kvm_vcpu_on_spin' record -o "$tmp/y.rec"
+expect 0 out 'dyield replay yields.rec' replay --help
+expect 2 err '/nonexistent' replay /nonexistent
+expect 2 err 'dyield record has not written it' replay "$dyield"
+expect 2 err '--policy' replay --policy best "$dyield"
+
 # --- doctor: what this machine is, it says; without privileges it lacks more ---
 status=0
 "$dyield" doctor --json --no-trial >"$tmp/doctor.json" || status=$?
@@ -149,7 +160,7 @@ completes() {
   got=$(complete_bash "$@")
   check "completes '$*' to '$want' (got '$got')" test "$got" = "$want"
 }
-completes 'run report' dyield r
+completes 'run report record replay' dyield r
 completes 'none each' dyield run --pin ''
 completes 'each' dyield run --pin = e
 completes 'ktap kcidb' dyield report --format k

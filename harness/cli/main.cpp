@@ -23,6 +23,8 @@
 #include "compare/compare_command.h"
 #include "engine/environment.h"
 #include "kvm/workload.h"
+#include "replay/record_command.h"
+#include "replay/replay_command.h"
 #include "report/report_command.h"
 #include "watch/watch_command.h"
 
@@ -130,6 +132,8 @@ int run(int argc, char** argv) {
   dyield::add_compare_command(app, select);
   dyield::add_report_command(app, select);
   dyield::add_watch_command(app, select);
+  dyield::add_record_command(app, select);
+  dyield::add_replay_command(app, select);
 
   try {
     app.parse(argc, argv);

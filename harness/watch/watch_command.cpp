@@ -4,13 +4,11 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/timerfd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -22,6 +20,7 @@
 #include "engine/event_loop.h"
 #include "watch/interval.h"
 #include "watch/view.h"
+#include "watch/vm_processes.h"
 
 namespace dyield {
 namespace {
@@ -64,37 +63,6 @@ struct WatchOptions {
   bool cost = false;
 };
 
-// Whether the process has a VM: KVM names the descriptor so (create_vm in virt/kvm/kvm_main.c).
-bool has_vm(pid_t pid) {
-  std::error_code error;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid), error)) {
-    std::error_code unreadable;
-    if (std::filesystem::read_symlink(entry.path(), unreadable).string() == "anon_inode:kvm-vm")
-      return true;
-  }
-  return false;
-}
-
-bool exists(pid_t pid) {
-  return std::filesystem::exists(fmt::format("/proc/{}", pid));
-}
-
-void require_vms(const std::vector<pid_t>& pids) {
-  for (const pid_t pid : pids) {
-    if (!exists(pid)) {
-      throw Error(ExitCode::kUsage, fmt::format("--pid {}: there is no such process.", pid));
-    }
-    if (!has_vm(pid)) {
-      throw Error(
-          ExitCode::kUsage,
-          fmt::format("--pid {}: that process has no VM of KVM that is visible to this user; "
-                      "name the VMM's process, as root.",
-                      pid));
-    }
-  }
-}
-
 class Watch {
  public:
   explicit Watch(const WatchOptions& options)
@@ -115,17 +83,10 @@ class Watch {
       show();
       loop_.stop();
     });
-    const Fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
-    const auto ns = static_cast<long>(std::llround(options_.interval * 1e9));
-    const timespec each{ns / 1'000'000'000, ns % 1'000'000'000};
-    const itimerspec spec{each, each};
-    if (!timer || ::timerfd_settime(timer.get(), 0, &spec, nullptr) != 0) {
-      throw Error(ExitCode::kEnvironment,
-                  "Cannot set a timer: " + errno_text(errno) + "; raise the limit of open files.");
-    }
+    const Fd timer = make_timer(options_.interval);
     loop_.on_event(timer, [this] {
       show();
-      const bool ended = !options_.pids.empty() && std::ranges::none_of(options_.pids, exists);
+      const bool ended = all_ended(options_.pids);
       if (ended || (left_ > 0 && --left_ == 0)) loop_.stop();
     });
     loop_.run();
@@ -198,9 +159,7 @@ void add_watch_command(CLI::App& app,
   auto options = std::make_shared<WatchOptions>();
   CLI::App* command =
       app.add_subcommand("watch", "Watch the yields of VMs that run already, of any VMM");
-  command->add_option("--pid", options->pids, "Only this process's VMs; repeatable (default: all)")
-      ->type_name("PID")
-      ->check(CLI::PositiveNumber);
+  add_pid_option(*command, options->pids);
   command->add_option("--interval", options->interval, "Seconds between two readings")
       ->type_name("SECONDS")
       ->check(CLI::Range(0.01, 3600.0))

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* KVM's vCPUs and their local APICs, as BPF programs see them. */
+#ifndef DYIELD_LAPIC_BPF_H
+#define DYIELD_LAPIC_BPF_H
+
+#include "common.bpf.h"
+
+/* Registers of the local APIC: Intel SDM volume 3, chapter "APIC". */
+#define APIC_IRR      0x200
+#define APIC_ICR      0x300
+#define APIC_VECTOR   0xff
+#define APIC_DELIVERY 0x700 /* 0: fixed */
+#define APIC_SHORT    0xc0000
+#define APIC_SELF     0x40000 /* the shorthand for the sender alone */
+
+struct kvm_lapic___dyield {
+	bool apicv_active;
+	void *regs;
+	struct kvm_vcpu___dyield *vcpu;
+} __attribute__((preserve_access_index));
+
+struct kvm_apic_map___dyield {
+	u32 max_apic_id;
+	struct kvm_lapic___dyield *phys_map[];
+} __attribute__((preserve_access_index));
+
+struct kvm_arch___dyield {
+	struct kvm_apic_map___dyield *apic_map;
+} __attribute__((preserve_access_index));
+
+struct kvm___dyield {
+	struct kvm_arch___dyield arch;
+	int last_boosted_vcpu;
+} __attribute__((preserve_access_index));
+
+struct upid___dyield {
+	int nr;
+} __attribute__((preserve_access_index));
+
+struct pid___dyield {
+	struct upid___dyield numbers[1];
+} __attribute__((preserve_access_index));
+
+struct kvm_vcpu_arch___dyield {
+	struct kvm_lapic___dyield *apic;
+	bool preempted_in_kernel;
+	struct {
+		bool pv_unhalted;
+	} pv;
+} __attribute__((preserve_access_index));
+
+struct rcuwait___dyield {
+	void *task;
+} __attribute__((preserve_access_index));
+
+struct kvm_vcpu___dyield {
+	struct kvm___dyield *kvm;
+	int vcpu_id;
+	int vcpu_idx;
+	u64 requests;
+	struct rcuwait___dyield wait;
+	struct pid___dyield *pid;
+	struct {
+		bool in_spin_loop;
+		bool dy_eligible;
+	} spin_loop;
+	bool preempted;
+	bool ready;
+	bool scheduled_out;
+	struct kvm_vcpu_arch___dyield arch;
+} __attribute__((preserve_access_index));
+
+/* Where kvm-intel keeps what has been posted: one of the two. The requests are
+ * the first 256 bits (Intel SDM volume 3, "Posted-Interrupt Processing"). */
+struct pi_desc___dyield {
+	u32 control;
+} __attribute__((preserve_access_index));
+
+struct vcpu_vt___dyield {
+	struct pi_desc___dyield pi_desc;
+} __attribute__((preserve_access_index));
+
+struct vcpu_vmx___dyield {
+	struct kvm_vcpu___dyield vcpu;
+	struct vcpu_vt___dyield vt;
+} __attribute__((preserve_access_index));
+
+struct vcpu_vmx___dyield_old {
+	struct pi_desc___dyield pi_desc;
+} __attribute__((preserve_access_index));
+
+/* Who is asked for pending interrupts. */
+struct asked {
+	const u8 *regs;
+	const u8 *vcpu;
+	bool apicv;
+};
+
+/* Where in KVM's vCPU the posted interrupts are; 0 where that is not the case:
+ * AVIC of kvm-amd writes the IRR itself. Known when the program is loaded. */
+static inline u32 posted_at(void)
+{
+	if (bpf_core_field_exists(struct vcpu_vmx___dyield, vt))
+		return bpf_core_field_offset(struct vcpu_vmx___dyield, vt) +
+		       bpf_core_field_offset(struct vcpu_vt___dyield, pi_desc);
+	if (bpf_core_field_exists(struct vcpu_vmx___dyield_old, pi_desc))
+		return bpf_core_field_offset(struct vcpu_vmx___dyield_old,
+					     pi_desc);
+	return 0;
+}
+
+static inline bool vector_pending(const struct asked *asked, u32 vector)
+{
+	u32 word;
+
+	if (!vector)
+		return false;
+	if (!bpf_probe_read_kernel(&word, sizeof(word),
+				   asked->regs + APIC_IRR +
+					   vector / 32 * 0x10) &&
+	    (word >> (vector % 32) & 1))
+		return true;
+	return posted_at() && asked->apicv &&
+	       !bpf_probe_read_kernel(&word, sizeof(word),
+				      asked->vcpu + posted_at() +
+					      vector / 32 * 4) &&
+	       (word >> (vector % 32) & 1);
+}
+
+/* The vector of the last fixed IPI to others that is in the ICR, or 0. */
+static inline int vector_sent(const u8 *regs, u32 *vector)
+{
+	u32 icr;
+
+	*vector = 0;
+	if (bpf_probe_read_kernel(&icr, sizeof(icr), regs + APIC_ICR))
+		return -1;
+	if (!(icr & APIC_DELIVERY) && (icr & APIC_SHORT) != APIC_SELF)
+		*vector = icr & APIC_VECTOR;
+	return 0;
+}
+
+#endif

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "bpf/record_loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+#include "base/fd.h"
+#include "bpf/loading.h"
+#include "record.skel.h"
+
+namespace dyield {
+namespace {
+
+// The only map of that kind on the system. (By its layout: libbpf gives maps no names in a
+// kernel without networking.)
+std::optional<Fd> find_map(bpf_map_type type, std::size_t value_size) {
+  std::optional<Fd> found;
+  for (std::uint32_t id = 0; bpf_map_get_next_id(id, &id) == 0;) {
+    Fd fd(bpf_map_get_fd_by_id(id));
+    bpf_map_info info{};
+    std::uint32_t size = sizeof info;
+    if (!fd || bpf_obj_get_info_by_fd(fd.get(), &info, &size) != 0) continue;
+    if (info.type != static_cast<std::uint32_t>(type) || info.value_size != value_size) continue;
+    if (found) return std::nullopt;
+    found = std::move(fd);
+  }
+  return found;
+}
+
+}  // namespace
+
+RecordProbes::RecordProbes(const std::vector<pid_t>& processes, Handler handler)
+    : handler_(std::move(handler)) {
+  begin_loading("");
+  const RunningTypes types;
+  require_kvm(types);
+  // Before there are maps of this object's own.
+  const auto threads = find_map(BPF_MAP_TYPE_HASH, sizeof(dyield_thread));
+  const auto shared = find_map(BPF_MAP_TYPE_ARRAY, sizeof(dyield_shared));
+  skeleton_.reset(record_bpf::open());
+  if (!skeleton_) fail_loading("open", errno);
+  has_truth_ = threads && shared;
+  if (has_truth_) {
+    check_loading("share", bpf_map__reuse_fd(skeleton_->maps.threads, threads->get()));
+    check_loading("share", bpf_map__reuse_fd(skeleton_->maps.shared, shared->get()));
+  }
+  check_loading("select", bpf_program__set_autoload(skeleton_->progs.pv_send_ipi,
+                                                    types.has("kvm_pv_send_ipi", BTF_KIND_FUNC)));
+  check_loading("load", record_bpf::load(skeleton_.get()));
+  choose_processes(skeleton_->maps.processes, processes);
+  ring_.reset(ring_buffer__new(bpf_map__fd(skeleton_->maps.decisions), on_decision, this, nullptr));
+  if (!ring_) fail_loading("read from", errno);
+  check_loading("attach", record_bpf::attach(skeleton_.get()));
+}
+
+RecordProbes::~RecordProbes() = default;
+
+void RecordProbes::Deleter::operator()(record_bpf* skeleton) const {
+  record_bpf::destroy(skeleton);
+}
+
+void RecordProbes::Deleter::operator()(ring_buffer* ring) const {
+  ring_buffer__free(ring);
+}
+
+int RecordProbes::on_decision(void* self, void* data, std::size_t size) {
+  static_cast<RecordProbes*>(self)->handler_({static_cast<const char*>(data), size});
+  return 0;
+}
+
+void RecordProbes::consume() {
+  if (const int result = ring_buffer__consume(ring_.get()); result < 0) {
+    fail_loading("read from", result);
+  }
+}
+
+std::uint64_t RecordProbes::lost() const {
+  std::uint64_t lost = 0;
+  const std::uint32_t zero = 0;
+  check_loading("question", bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.lost), &zero, &lost));
+  return lost + missed_events(skeleton_->obj);
+}
+
+}  // namespace dyield

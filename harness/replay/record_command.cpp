@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "replay/record_command.h"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/utsname.h>
+
+#include <chrono>
+#include <memory>
+
+#include "bpf/record_loader.h"
+#include "engine/environment.h"
+#include "engine/event_loop.h"
+#include "replay/recording.h"
+#include "result/atomic_file.h"
+#include "watch/vm_processes.h"
+
+namespace dyield {
+namespace {
+
+constexpr const char* kFooter =
+    R"(Records, for each PAUSE exit, what KVM could have known of every vCPU of the VM (who waits for
+a CPU, was preempted in kernel mode, has the spinning vCPU's IPI pending, runs), and whom it
+chose, for `dyield replay`. If a single `dyield run` is under way, whom its guests await is
+recorded, too. The format is in harness/bpf/record.h. Ends with Ctrl-C, when every process named
+by --pid has ended, or after --duration; then the file is written.
+
+A record takes 32 bytes and 2 for each vCPU. Taking it costs more than `dyield watch` does: some
+thousand instructions for each vCPU of the VM.
+
+Examples:
+  dyield record -o yields.rec --duration 10
+  dyield record -o yields.rec --pid $(pidof qemu-system-x86_64) --limit 16)";
+
+constexpr double kRead = 0.02;  // seconds between two looks into the kernel's buffer
+
+struct RecordOptions {
+  std::vector<pid_t> pids;
+  std::string output;
+  double duration = 0;
+  std::uint64_t limit = 64;
+};
+
+ExitCode record(const RecordOptions& options) {
+  require_vms(options.pids);
+  utsname name{};
+  ::uname(&name);
+  Recording recording(name.release, collect_environment().contains("lab"), options.limit << 20);
+  // Now rather than after an hour: a folder that is not there, or not writable.
+  write_file_atomically(options.output, recording.text(0));
+  EventLoop loop;
+  loop.on_signals({SIGINT, SIGTERM, SIGHUP}, [&](int) { loop.stop(); });
+  RecordProbes probes(options.pids, [&](std::string_view decision) { recording.add(decision); });
+  if (options.duration > 0) {
+    loop.after(std::chrono::nanoseconds(static_cast<std::int64_t>(options.duration * 1e9)),
+               [&] { loop.stop(); });
+  }
+  const Fd timer = make_timer(kRead);
+  loop.on_event(timer, [&] {
+    probes.consume();
+    if (all_ended(options.pids)) loop.stop();
+  });
+  loop.run();
+  probes.consume();
+  write_file_atomically(options.output, recording.text(probes.lost()));
+  spdlog::info("{} decisions in \"{}\"; lost {}, beyond --limit {}; whom the guest awaits: {}",
+               recording.decisions(), options.output, probes.lost(), recording.not_kept(),
+               probes.has_truth() ? "known" : "not known");
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void add_record_command(CLI::App& app,
+                        const std::function<void(std::function<ExitCode()>)>& select) {
+  auto options = std::make_shared<RecordOptions>();
+  CLI::App* command =
+      app.add_subcommand("record", "Record every decision about a directed yield in a file");
+  command->add_option("-o,--output", options->output, "The file")->type_name("FILE")->required();
+  add_pid_option(*command, options->pids);
+  command
+      ->add_option("--duration", options->duration, "End after this many seconds (default: never)")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.01, 86400.0));
+  command->add_option("--limit", options->limit, "Largest size of the file, MiB")
+      ->type_name("MIB")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command->footer(kFooter);
+  command->callback([options, select] { select([options] { return record(*options); }); });
+}
+
+}  // namespace dyield

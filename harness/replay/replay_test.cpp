@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "replay/replay.h"
+
+#include <gmock/gmock.h>
+
+#include <random>
+#include <string_view>
+
+namespace dyield {
+namespace {
+
+constexpr dyield_u16 kThere = DYIELD_STATE_PRESENT;
+constexpr dyield_u16 kPreempted =
+    kThere | DYIELD_STATE_READY | DYIELD_STATE_PREEMPTED | DYIELD_STATE_OFF_CPU;
+
+// vCPU 0 spins in kernel mode, having sent vector 0x40; 1 and 2 are preempted in user mode.
+dyield_decision situation() {
+  dyield_decision d{};
+  d.vcpus = 3;
+  d.chosen = 0xffff;
+  d.kernel_mode = 1;
+  d.vector = 0x40;
+  d.state[0] = kThere;
+  d.state[1] = d.state[2] = kPreempted;
+  return d;
+}
+
+class ReplayTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (policies().empty()) GTEST_SKIP() << "built without a kernel's source";
+  }
+  static dyield_choice choose(std::string_view name, const dyield_decision& decision) {
+    for (const dyield_policy* policy : policies()) {
+      if (policy->name != name) continue;
+      dyield_choice choice{};
+      policy->choose(&decision, &choice);
+      return choice;
+    }
+    ADD_FAILURE() << name;
+    return {};
+  }
+};
+
+TEST_F(ReplayTest, MainlineTurnsDownAVcpuPreemptedInUserMode) {
+  dyield_decision d = situation();
+  d.state[2] |= DYIELD_STATE_VECTOR;
+  EXPECT_EQ(choose("mainline", d).chosen, -1);
+  d.state[1] |= DYIELD_STATE_IN_KERNEL;
+  EXPECT_EQ(choose("mainline", d).chosen, 1);
+}
+
+TEST_F(ReplayTest, MainlineBeginsBehindTheLastBoosted) {
+  dyield_decision d = situation();
+  d.kernel_mode = 0;
+  EXPECT_EQ(choose("mainline", d).chosen, 1);
+  d.last_boosted = 1;
+  EXPECT_EQ(choose("mainline", d).chosen, 2);
+}
+
+TEST_F(ReplayTest, MainlinePassesOverAVcpuThatSpinsUnlessEligible) {
+  dyield_decision d = situation();
+  d.kernel_mode = 0;
+  d.state[1] |= DYIELD_STATE_SPINS;
+  EXPECT_EQ(choose("mainline", d).chosen, 2);
+  d.state[1] |= DYIELD_STATE_ELIGIBLE;
+  EXPECT_EQ(choose("mainline", d).chosen, 1);
+}
+
+TEST_F(ReplayTest, SeriesTakesTheReceiverWhereverItStands) {
+  dyield_decision d = situation();
+  d.state[1] |= DYIELD_STATE_IN_KERNEL;
+  d.state[2] |= DYIELD_STATE_VECTOR;
+  const dyield_choice choice = choose("series", d);
+  EXPECT_EQ(choice.chosen, 2);
+  EXPECT_EQ(choice.reason, DYIELD_REASON_RECEIVER);
+}
+
+TEST_F(ReplayTest, SeriesKnowsReceiversOfHypercalls) {
+  dyield_decision d = situation();
+  d.vector = 0;
+  d.pv_vector = 0x51;
+  d.state[2] |= DYIELD_STATE_PV_VECTOR;
+  EXPECT_EQ(choose("series", d).chosen, 2);
+}
+
+TEST_F(ReplayTest, SeriesStaysIfTheReceiverRuns) {
+  dyield_decision d = situation();
+  d.state[1] |= DYIELD_STATE_IN_KERNEL;
+  d.state[2] = kThere | DYIELD_STATE_VECTOR;
+  const dyield_choice choice = choose("series", d);
+  EXPECT_EQ(choice.chosen, -1);
+  EXPECT_EQ(choice.reason, DYIELD_REASON_HOLD);
+}
+
+TEST_F(ReplayTest, WithoutAReceiverBothChooseTheSame) {
+  std::mt19937 random(1);
+  for (int i = 0; i < 2000; i++) {
+    dyield_decision d{};
+    d.vcpus = static_cast<dyield_u16>(1 + random() % 16);
+    d.me = static_cast<dyield_u16>(random() % d.vcpus);
+    d.last_boosted = static_cast<dyield_u16>(random() % d.vcpus);
+    d.kernel_mode = random() % 2;
+    d.vector = 0x40;
+    constexpr unsigned kPending = DYIELD_STATE_VECTOR | DYIELD_STATE_PV_VECTOR;
+    for (unsigned v = 0; v < d.vcpus; v++) {
+      d.state[v] = static_cast<dyield_u16>(random() & 0xfff & ~kPending);
+    }
+    EXPECT_EQ(choose("mainline", d).chosen, choose("series", d).chosen);
+  }
+}
+
+TEST_F(ReplayTest, NobodyYieldsToItselfOrToWhoDoesNotWait) {
+  std::mt19937 random(2);
+  for (int i = 0; i < 2000; i++) {
+    dyield_decision d{};
+    d.vcpus = static_cast<dyield_u16>(1 + random() % DYIELD_RECORDING_VCPUS);
+    d.me = static_cast<dyield_u16>(random() % d.vcpus);
+    d.last_boosted = static_cast<dyield_u16>(random() % DYIELD_RECORDING_VCPUS);
+    d.vector = static_cast<dyield_u8>(random());
+    d.pv_vector = static_cast<dyield_u8>(random());
+    for (auto& state : d.state) state = static_cast<dyield_u16>(random());
+    for (const char* name : {"mainline", "series"}) {
+      const int chosen = choose(name, d).chosen;
+      if (chosen < 0) continue;
+      ASSERT_LT(chosen, d.vcpus);
+      EXPECT_NE(chosen, d.me);
+      EXPECT_TRUE(d.state[chosen] & DYIELD_STATE_READY);
+    }
+  }
+}
+
+TEST(Outcome, JudgesByWhomTheGuestAwaits) {
+  ReadRecording recording;
+  dyield_decision d = situation();
+  d.known = 1;
+  d.state[2] |= DYIELD_STATE_AWAITED;
+  d.chosen = 2;
+  d.yielded = 1;
+  recording.decisions = {d, d, d, d};
+  recording.decisions[1].chosen = 1;   // somebody else
+  recording.decisions[2].yielded = 0;  // in vain
+  recording.decisions[3].known = 0;    // not known
+  const Outcome outcome = recorded(recording);
+  EXPECT_EQ(outcome.yields, 3U);
+  EXPECT_EQ(outcome.same, 4U);
+  EXPECT_EQ(outcome.precision(), 0.5);
+  EXPECT_EQ(outcome.recall(), 1.0 / 3);
+}
+
+TEST(Outcome, IsAbsentWhereNothingIsKnown) {
+  ReadRecording recording;
+  recording.decisions = {situation()};
+  EXPECT_EQ(recorded(recording).precision(), std::nullopt);
+  EXPECT_EQ(recorded(recording).recall(), std::nullopt);
+}
+
+}  // namespace
+}  // namespace dyield
