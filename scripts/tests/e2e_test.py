@@ -8,6 +8,7 @@ usage: e2e_test.py [WORD...]     only the tests with one of the words in their n
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,15 +34,16 @@ class Skip(Exception):
 class Lab:
     """One command in the lab and what came of it."""
 
-    def __init__(self, kernel, *command, cpus=2, machine=()):
+    def __init__(self, kernel, *command, cpus=2, machine=(), files=()):
         if "amd-ple" in machine and not (BUILD / "qemu/qemu-system-x86_64").exists():
             raise Skip("the machine amd-ple is not set up; run make setup-amd-ple")
         with tempfile.TemporaryDirectory() as folder:
+            options = [word for path in files for word in ("--file", path)]
             done = subprocess.run(
-                [LAB, *machine, "--cpus", str(cpus), "--out", folder, kernel, "--", *command],
+                [LAB, *machine, "--cpus", str(cpus), "--out", folder, *options, kernel, "--", *command],
                 capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
             self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
-            self.files = {str(p.relative_to(folder)): p.read_text()
+            self.files = {str(p.relative_to(folder)): p.read_text(errors="surrogateescape")
                           for p in pathlib.Path(folder).rglob("*") if p.is_file()}
 
     def run(self):
@@ -566,6 +568,205 @@ def a_linux_guest_that_cannot_run_is_a_sentence_with_its_last_lines():
     text = "\n".join(lines)
     for words in ("its header announces", "/tmp/none", "raise --guest-memory", "Kernel panic"):
         assert words in text, (words, text)
+
+
+def watched(lines):
+    """The intervals of `dyield watch --json`, checked against the schema; and the totals of each VM over them."""
+    import jsonschema  # python3-jsonschema, of scripts/packages.list
+    schema = json.loads((LAB.parent.parent / "harness/watch/schema/watch-1.schema.json").read_text())
+    intervals, vms = [json.loads(line) for line in lines.splitlines()], {}
+    for interval in intervals:
+        jsonschema.validate(interval, schema)
+        equal("lost", interval["lost"], 0)
+        for vm in interval["vms"]:
+            total = vms.setdefault((vm["pid"], vm["vm"]), dict.fromkeys(
+                [*(n for n, v in vm["total"].items() if isinstance(v, int)), *vm["total"]["tiers"]], 0))
+            for name, value in vm["total"].items():
+                if isinstance(value, int):
+                    total[name] += value
+                    equal(f"{name} of the VM and of its vCPUs", value, sum(v[name] for v in vm["vcpus"]))
+            for name, tier in vm["total"]["tiers"].items():
+                total[name] += tier["tried"]
+    return intervals, vms
+
+
+WATCH = ("dyield watch --json --interval 0.1 {options} >/out/{name}.ndjson 2>/out/{name}.err & {name}=$!; "
+         "for i in 1 2 3 4 5 6 7 8; do [ -s /out/{name}.ndjson ] || sleep 0.1; done; ")
+
+
+@test
+def a_watch_counts_what_the_run_and_kvm_count():
+    for kernel in "mainline", "patched":
+        # Attached before the VM is there, so that it sees all of it.
+        lab = Lab(kernel, "sh", "-c", WATCH.format(name="all", options="") +
+                  "dyield -q run all-to-all --vcpus 6 --cpus 2 --audit -o /out/r.json " + " ".join(SHORT) +
+                  " >&2; kill -INT $all; wait $all")
+        equal(f"exit status of the watch ({lab.err}, {lab.files['all.err']})", lab.status, 0)
+        intervals, vms = watched(lab.files["all.ndjson"])
+        (w,) = vms.values()
+        run = lab.run()
+        bpf = run["detail"]["audit"]["bpf"]
+        equal(f"{kernel}: PAUSE exits by watch and by the run", w["pause_exits"], bpf["on_spin_calls"])
+        # Programs on perf's tracepoints are passed over while somebody on their CPU is about to read a
+        # map (bpf_disable_instrumentation() in the kernel), as the watch does; those of fentry are not.
+        assert 0.99 * w["pause_exits"] <= bpf["kvm_exit_pause"] <= w["pause_exits"], (w, bpf)
+        equal(f"{kernel}: yields tried by watch, and yield_to() of the scheduler", w["yields_tried"], bpf["yield_to_calls"])
+        equal("yields made, judged or not", w["yields_made"], w["hits"] + w["misses"] + w["not_judged"])
+        tiers = {tier: w[tier] for tier in ("receiver", "pending", "kernel", "ready", "unknown") if tier in w}
+        equal(f"{kernel}: yields tried by tier", w["yields_tried"], sum(tiers.values()))
+        reasons = run["detail"]["yields_by_reason"]
+        equal(f"{kernel}: tiers are asked of the kernel where it can say",
+              intervals[0]["tiers_by"], "state" if reasons is None else "tracepoint")
+        assert all(interval["emulated"] for interval in intervals), "the lab's time"
+        # An awaited vCPU has the vector pending until it takes it.
+        assert w["hits"] >= counts(run)["yields_to_awaited"] * 0.9 > 0, (w, counts(run))
+        if reasons is not None:
+            for tier, count in tiers.items():
+                assert count >= reasons[tier]["tried"], (tier, w, reasons)
+
+
+@test
+def a_watch_attaches_to_vms_that_run_already_and_only_to_those_it_is_told():
+    run = "dyield -q run unicast --vcpus {} --cpus 2 --duration 60 {} >/dev/null & {}=$!; "
+    for kernel in "mainline", "patched":
+        lab = Lab(kernel, "sh", "-c",
+                  run.format(4, "--vms 2", "one") + run.format(12, "", "two") + "sleep 3; "
+                  "dyield watch --json --cost --interval 0.1 --count 5 --pid $one >/out/one.ndjson; echo $? $one; "
+                  "dyield watch --interval 0.1 --duration 0.25 | cat; kill -INT $one $two; wait")
+        status, one, *_ = lab.out.split()
+        equal(f"exit status ({lab.err})", status, "0")
+        intervals, vms = watched(lab.files["one.ndjson"])
+        equal("intervals", len(intervals), 5)
+        assert all(i["probes"]["on_spin"]["runs"] >= sum(vm["total"]["pause_exits"] for vm in i["vms"]) > 0
+                   for i in intervals[1:]), intervals
+        equal("VMs", tuple(sorted(vms)), ((int(one), 0), (int(one), 1)))
+        assert all(vm["pause_exits"] > 0 for vm in vms.values()), vms
+        # No terminal: three tables, of lines without escape sequences.
+        lines = lab.out.splitlines()[1:]
+        equal("tables", sum("PAUSE/s" in line for line in lines), 3)
+        assert all(len(line) <= 80 and line.isprintable() for line in lines), lab.out
+        assert any("vcpu 11" in line for line in lines), lab.out
+        equal("tiers that only the series has", "n/a" in lab.out, kernel == "mainline")
+
+
+@test
+def a_watch_redraws_a_terminal_and_colours_it_unless_told_not_to():
+    # The lab's output is a terminal.
+    plain, color, dumb = (Lab("mainline", "env", *words, "dyield", "watch", "--interval", "0.1", "--count", "2").out
+                          for words in (["NO_COLOR=1"], ["NO_COLOR="], ["NO_COLOR=", "TERM=dumb"]))
+    for out in plain, color:
+        equal("tables in place, and behind the first erasure",
+              (out.count("\x1b[2J"), out.count("\x1b[H")), (1, 2))
+    assert "\x1b[1m" in color and "\x1b[1m" not in plain and "\x1b" not in dumb, (plain, color, dumb)
+
+
+@test
+def a_watch_ends_with_the_processes_it_watches():
+    lab = Lab("mainline", "sh", "-c",
+              "dyield -q run unicast --cpus 2 --duration 60 >/dev/null & one=$!; sleep 1; "
+              "(sleep 3; kill -INT $one) & dyield watch --json --interval 0.1 --pid $one | tail -n 1; wait")
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    assert json.loads(lab.out)["at_s"] < 10, lab.out
+
+
+@test
+def a_watch_without_kvm_or_of_no_vm_says_so():
+    lab = Lab("mainline", "sh", "-c",
+              "dyield watch --pid 1; echo $?; rmmod kvm-amd; rmmod kvm; dyield watch --count 1; echo $?")
+    equal("exit statuses", lab.out, "2\n3\n")
+    assert "--pid 1: that process has no VM" in lab.err, lab.err
+    assert "kvm_vcpu_on_spin" in lab.err, lab.err
+
+
+@test
+def a_watch_sees_the_vcpus_of_qemu():
+    qemu = BUILD / "qemu/qemu-system-x86_64"
+    if not qemu.exists():
+        raise Skip("there is no QEMU that fits into the lab; run make setup-amd-ple")
+    with tempfile.TemporaryDirectory() as folder:
+        q = pathlib.Path(folder) / "q"
+        q.mkdir()
+        libraries = subprocess.run(["ldd", qemu], capture_output=True, text=True, check=True).stdout
+        for path in [qemu, "/usr/share/qemu/kvmvapic.bin", *re.findall(r"/\S+\.so\S*", libraries)]:
+            shutil.copy(path, q)
+        subprocess.run(["gcc", "-m32", "-nostdlib", "-static", "-Wl,--build-id=none,-Ttext=0xf0000,--oformat=binary",
+                        "-o", q / "rom.bin", LAB.parent / "tests/ipi-rom.S"], check=True)
+        for kernel in "mainline", "patched":
+            # Stopped until it is watched, so that the watch and the guest count the same PAUSEs.
+            lab = Lab(kernel, "sh", "-c",
+                      "cd /in/q; mkfifo /tmp/q.in /tmp/q.out; cat /tmp/q.out >/dev/null & "
+                      "timeout 100 ./ld-linux-x86-64.so.2 --library-path . ./qemu-system-x86_64 -L . -accel kvm -M pc "
+                      "-smp 4 -m 16 -nodefaults -display none -bios rom.bin -no-reboot -serial file:/out/serial -S "
+                      "-qmp pipe:/tmp/q & exec 3>/tmp/q.in; sleep 1; "
+                      + WATCH.format(name="one", options="--pid $(pidof ld-linux-x86-64.so.2)") +
+                      """echo '{"execute":"qmp_capabilities"}{"execute":"cont"}' >&3; wait $one""", files=[q])
+            equal(f"exit status ({lab.err})", lab.status, 0)
+            _, vms = watched(lab.files["one.ndjson"])
+            (w,) = vms.values()
+            equal(f"{kernel}: PAUSEs by the guest, and their exits", int(lab.files["serial"], 16), w["pause_exits"])
+            # The spinning vCPU awaits each of the others, and nothing else.
+            assert w["hits"] > 0 and w["not_judged"] <= w["yields_made"] / 10, w
+            if kernel == "patched":
+                assert w["receiver"] > 0 and w["misses"] == 0, w
+
+
+def replayed(recording, *options):
+    """What `dyield replay` says, and its outcomes by policy; None if it has no policies."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "y.rec"
+        path.write_text(recording, errors="surrogateescape")
+        done = subprocess.run([DYIELD, "replay", "--json", *options, path], capture_output=True, text=True, check=False)
+    if done.returncode == 3 and "without a kernel's source" in done.stderr:
+        return None
+    equal(f"exit status ({done.stderr})", done.returncode, 0)
+    document = json.loads(done.stdout)
+    return document, {outcome["policy"]: outcome for outcome in document["outcomes"]}
+
+
+# Share of the decisions in which the replayed policy is at one with the kernel it is of.
+SAME = 0.65
+NO_POLICIES = "dyield was built without a kernel's source; run scripts/kernel build mainline patched, then scripts/harness"
+
+
+@test
+def a_recording_on_mainline_predicts_the_precision_of_the_patched_kernel():
+    for vcpus in "4", "6":
+        lab = Lab("mainline", "sh", "-c",
+                  f"dyield -q run all-to-all --vcpus {vcpus} --cpus 2 --duration 60 >/dev/null & one=$!; sleep 2; "
+                  "dyield record --pid $one --duration 0.5 -o /out/y.rec; echo $?; kill -INT $one; wait")
+        equal(f"exit status ({lab.err})", lab.out, "0\n")
+        result = replayed(lab.files["y.rec"])
+        if result is None:
+            raise Skip(NO_POLICIES)
+        document, outcomes = result
+        equal("lost", document["lost"] + document["not_kept"], 0)
+        equal("the guest has said whom it awaits", document["with_awaited_known"], document["decisions"])
+        assert document["decisions"] > 500 and document["emulated"], document
+        runs = json.loads(dyield("patched", "all-to-all", "--seeds", "3", vcpus=int(vcpus)).files["r.json"])["runs"]
+        shown = (sum(counts(run)["yields_to_awaited"] for run in runs) /
+                 sum(counts(run)["yields_while_waiting"] for run in runs))
+        predicted, was = outcomes["series"]["precision"], outcomes["recorded"]["precision"]
+        print(f"  {vcpus} vCPUs: precision on mainline {was:.3f}, predicted {predicted:.3f}, shown {shown:.3f}")
+        assert abs(predicted - shown) <= 0.05 < predicted - was, (predicted, shown, was)
+
+
+@test
+def a_recording_has_each_pause_exit_and_its_outcome():
+    for kernel, policy in ("mainline", "mainline"), ("patched", "series"):
+        lab = Lab(kernel, "sh", "-c",
+                  "dyield record -o /out/y.rec & w=$!; sleep 1; dyield -q run all-to-all --cpus 2 --audit -o /out/r.json "
+                  + " ".join(SHORT) + " >/dev/null; kill -INT $w; wait $w")
+        equal(f"exit status ({lab.err})", lab.status, 0)
+        result = replayed(lab.files["y.rec"])
+        if result is None:
+            raise Skip(NO_POLICIES)
+        document, outcomes = result
+        bpf = lab.run()["detail"]["audit"]["bpf"]
+        equal(f"{kernel}: decisions and PAUSE exits", document["decisions"] + document["lost"], bpf["on_spin_calls"])
+        made = outcomes["recorded"]["yields"]
+        assert counts(lab.run())["yields_made"] <= made <= bpf["yield_to_calls"], (made, bpf)
+        # Its own policy chooses as the kernel did, but where the state changed while it was read.
+        assert outcomes[policy]["same"] >= SAME * document["decisions"], (kernel, outcomes)
 
 
 def run_test(function):
