@@ -231,8 +231,8 @@ kernel_patches() {
   esac
 }
 
-# Put the work tree at a named kernel.
-checkout_kernel() {
+# Make the branch of a named kernel, without touching the work tree.
+branch_kernel() {
   local name=$1 list commit
   local -a patches=()
   list=$(kernel_patches "$name") || exit
@@ -240,7 +240,12 @@ checkout_kernel() {
   commit=$(commit_patches "$src" "$(git -C "$src" rev-parse refs/dyield/base)" "${patches[@]}") ||
     die "$ex_failed" "kernel $name cannot be made from $source; fix the patch named above"
   git -C "$src" update-ref "refs/heads/$name" "$commit"
-  git -C "$src" checkout -q -f --detach "$commit"
+}
+
+# Put the work tree at a named kernel.
+checkout_kernel() {
+  branch_kernel "$1"
+  git -C "$src" checkout -q -f --detach "$1"
 }
 
 # make, with all that must be the same for the same input to give the same image.
