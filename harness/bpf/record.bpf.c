@@ -81,11 +81,102 @@ static struct dyield_decision *this_decision(void)
 	return bpf_map_lookup_elem(&underway, &tid);
 }
 
-struct walk {
+/*
+ * What stays while the VM has the same map of APICs: found once for all its
+ * decisions, because the less time a record takes, the less changes meanwhile.
+ */
+struct seat {
+	u64 vcpu;
+	u64 regs;
+	bool apicv;
+};
+
+struct table {
+	u64 apic_map; /* of this one; 0: none */
+	u32 vcpus;
+	struct seat seat[DYIELD_RECORDING_VCPUS]; /* by index */
+};
+
+/* By spinning thread. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u32);
+	__type(value, struct table);
+	__uint(max_entries, 1024);
+} tables SEC(".maps");
+
+/* What an element of it begins with. Never written. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, u32);
+	__type(value, struct table);
+	__uint(max_entries, 1);
+} blank_table SEC(".maps");
+
+struct search {
 	u64 phys_map;
+	struct table *table;
+	bool bad;
+};
+
+static long look_up(u32 i, struct search *search)
+{
+	struct kvm_vcpu___dyield *vcpu;
+	struct kvm_lapic___dyield *apic;
+	struct seat *seat;
+	u32 idx;
+
+	if (bpf_probe_read_kernel(
+		    &apic, sizeof(apic),
+		    (void *)(search->phys_map + i * sizeof(apic))) ||
+	    !apic)
+		return 0;
+	vcpu = BPF_CORE_READ(apic, vcpu);
+	if (BPF_CORE_READ_INTO(&idx, vcpu, vcpu_idx) ||
+	    idx >= DYIELD_RECORDING_VCPUS) {
+		search->bad = true;
+		return 1;
+	}
+	seat = &search->table->seat[idx & (DYIELD_RECORDING_VCPUS - 1)];
+	seat->vcpu = (u64)(unsigned long)vcpu;
+	seat->regs = (u64)(unsigned long)BPF_CORE_READ(apic, regs);
+	seat->apicv = posted_at() && BPF_CORE_READ(apic, apicv_active);
+	if (search->table->vcpus <= idx)
+		search->table->vcpus = idx + 1;
+	return 0;
+}
+
+static struct table *table_of(u32 tid, struct kvm_apic_map___dyield *map)
+{
+	struct table *table = bpf_map_lookup_elem(&tables, &tid), *begin;
+	struct search search = {};
+	u32 zero = 0, n;
+
+	if (table && table->apic_map == (u64)(unsigned long)map)
+		return table;
+	begin = bpf_map_lookup_elem(&blank_table, &zero);
+	if (!begin || bpf_map_update_elem(&tables, &tid, begin, BPF_ANY))
+		return NULL;
+	table = bpf_map_lookup_elem(&tables, &tid);
+	if (!table)
+		return NULL;
+	search.table = table;
+	search.phys_map =
+		(u64)(unsigned long)map +
+		bpf_core_field_offset(struct kvm_apic_map___dyield, phys_map);
+	n = BPF_CORE_READ(map, max_apic_id) + 1;
+	bpf_loop(n < 1024 ? n : 1024, look_up, &search, 0);
+	if (search.bad)
+		return NULL;
+	table->apic_map = (u64)(unsigned long)map;
+	return table;
+}
+
+struct walk {
+	struct table *table;
 	struct dyield_decision *decision;
 	const volatile u64 *awaited;
-	bool bad;
 };
 
 static u16 flag(bool set, u16 bit)
@@ -93,60 +184,68 @@ static u16 flag(bool set, u16 bit)
 	return set ? bit : 0;
 }
 
+/* The flags of directed yield are neighbours, so one look has them all. */
+#define FLAGS	 16
+#define FLAGS_AT bpf_core_field_offset(struct kvm_vcpu___dyield, spin_loop)
+#define FLAG(flags, field)                                                 \
+	((flags)[(bpf_core_field_offset(struct kvm_vcpu___dyield, field) - \
+		  FLAGS_AT) &                                              \
+		 (FLAGS - 1)])
+
 static long look_at(u32 i, struct walk *walk)
 {
+	u16 state = DYIELD_STATE_PRESENT;
 	struct dyield_decision *d = walk->decision;
 	struct kvm_vcpu___dyield *vcpu;
-	struct kvm_lapic___dyield *apic;
 	struct asked asked = {};
-	u16 state = DYIELD_STATE_PRESENT;
-	u32 idx, pir[8] = {};
+	u8 flags[FLAGS] = {};
+	u32 pir[8] = {};
+	struct seat *seat;
 
-	if (bpf_probe_read_kernel(
-		    &apic, sizeof(apic),
-		    (void *)(walk->phys_map + i * sizeof(apic))) ||
-	    !apic)
+	i &= DYIELD_RECORDING_VCPUS - 1;
+	seat = &walk->table->seat[i];
+	if (!seat->vcpu) {
+		d->state[i] = 0;
 		return 0;
-	vcpu = BPF_CORE_READ(apic, vcpu);
-	if (BPF_CORE_READ_INTO(&idx, vcpu, vcpu_idx) ||
-	    idx >= DYIELD_RECORDING_VCPUS) {
-		walk->bad = true;
-		return 1;
 	}
-	asked.regs = BPF_CORE_READ(apic, regs);
-	asked.apicv = BPF_CORE_READ(apic, apicv_active);
+	vcpu = (void *)seat->vcpu;
+	bpf_probe_read_kernel(flags, sizeof(flags), (void *)vcpu + FLAGS_AT);
+	state |= flag(FLAG(flags, spin_loop.in_spin_loop), DYIELD_STATE_SPINS);
+	state |=
+		flag(FLAG(flags, spin_loop.dy_eligible), DYIELD_STATE_ELIGIBLE);
+	state |= flag(FLAG(flags, ready), DYIELD_STATE_READY);
+	state |= flag(FLAG(flags, preempted), DYIELD_STATE_PREEMPTED);
+	state |= flag(FLAG(flags, scheduled_out), DYIELD_STATE_OFF_CPU);
+	/* The rest says something of one that waits for a CPU only. */
+	if (state & DYIELD_STATE_READY) {
+		state |= flag(BPF_CORE_READ(vcpu, arch.preempted_in_kernel),
+			      DYIELD_STATE_IN_KERNEL);
+		state |= flag(BPF_CORE_READ(vcpu, wait.task),
+			      DYIELD_STATE_BLOCKING);
+	}
+	if (state & DYIELD_STATE_BLOCKING)
+		state |= flag(BPF_CORE_READ(vcpu, requests) ||
+				      BPF_CORE_READ(vcpu, arch.pv.pv_unhalted),
+			      DYIELD_STATE_EVENT);
+	asked.regs = (const u8 *)seat->regs;
 	asked.vcpu = (const u8 *)vcpu;
+	asked.apicv = seat->apicv;
 	if (posted_at() && asked.apicv)
 		bpf_probe_read_kernel(pir, sizeof(pir),
 				      asked.vcpu + posted_at());
-	state |= flag(BPF_CORE_READ(vcpu, ready), DYIELD_STATE_READY);
-	state |= flag(BPF_CORE_READ(vcpu, preempted), DYIELD_STATE_PREEMPTED);
-	state |= flag(BPF_CORE_READ(vcpu, arch.preempted_in_kernel),
-		      DYIELD_STATE_IN_KERNEL);
-	state |= flag(BPF_CORE_READ(vcpu, wait.task), DYIELD_STATE_BLOCKING);
-	state |= flag(BPF_CORE_READ(vcpu, requests) ||
-			      BPF_CORE_READ(vcpu, arch.pv.pv_unhalted),
-		      DYIELD_STATE_EVENT);
-	state |= flag(BPF_CORE_READ(vcpu, scheduled_out), DYIELD_STATE_OFF_CPU);
-	state |= flag(BPF_CORE_READ(vcpu, spin_loop.in_spin_loop),
-		      DYIELD_STATE_SPINS);
-	state |= flag(BPF_CORE_READ(vcpu, spin_loop.dy_eligible),
-		      DYIELD_STATE_ELIGIBLE);
 	state |= flag(pir[0] | pir[1] | pir[2] | pir[3] | pir[4] | pir[5] |
 			      pir[6] | pir[7],
 		      DYIELD_STATE_POSTED);
 	state |= flag(vector_pending(&asked, d->vector), DYIELD_STATE_VECTOR);
 	state |= flag(vector_pending(&asked, d->pv_vector),
 		      DYIELD_STATE_PV_VECTOR);
-	if (walk->awaited && idx < 64 * DYIELD_SET_WORDS)
-		state |= flag(
-			walk->awaited[(idx / 64) & (DYIELD_SET_WORDS - 1)] >>
-					(idx % 64) &
-				1,
-			DYIELD_STATE_AWAITED);
-	d->state[idx & (DYIELD_RECORDING_VCPUS - 1)] = state;
-	if (d->vcpus <= idx)
-		d->vcpus = idx + 1;
+	if (walk->awaited)
+		state |=
+			flag(walk->awaited[(i / 64) & (DYIELD_SET_WORDS - 1)] >>
+					     (i % 64) &
+				     1,
+			     DYIELD_STATE_AWAITED);
+	d->state[i] = state;
 	return 0;
 }
 
@@ -159,6 +258,7 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	struct kvm_apic_map___dyield *map;
 	struct dyield_thread *thread;
 	struct kvm___dyield *kvm;
+	struct table *table;
 	struct walk walk = {};
 
 	if (!d) {
@@ -186,7 +286,12 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 		lose();
 		return 0;
 	}
-	n = BPF_CORE_READ(map, max_apic_id) + 1;
+	table = table_of(tid, map);
+	if (!table) {
+		lose();
+		return 0;
+	}
+	n = table->vcpus;
 	d->time_ns = bpf_ktime_get_ns();
 	d->vm = (u64)(unsigned long)kvm;
 	d->me = me->vcpu_idx;
@@ -196,9 +301,7 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	d->tried = 0;
 	d->kernel_mode = to_kernel_mode;
 	d->vector = vector;
-	walk.phys_map =
-		(u64)(unsigned long)map +
-		bpf_core_field_offset(struct kvm_apic_map___dyield, phys_map);
+	walk.table = table;
 	walk.decision = d;
 	thread = bpf_map_lookup_elem(&threads, &tid);
 	d->known = 0;
@@ -214,12 +317,8 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 					       .waiting_for;
 		}
 	}
-	__builtin_memset(d->state, 0, sizeof(d->state));
-	bpf_loop(n < 1024 ? n : 1024, look_at, &walk, 0);
-	if (walk.bad) {
-		d->vcpus = 0;
-		lose();
-	}
+	d->vcpus = n;
+	bpf_loop(n, look_at, &walk, 0);
 	return 0;
 }
 

@@ -31,7 +31,11 @@ struct dyield_recording {
 	char kernel[64];     /* release, ended by 0 */
 };
 
-/* The state of a vCPU when the spinning one asks KVM whom to yield to. */
+/*
+ * The state of a vCPU when the spinning one asks KVM whom to yield to.
+ * IN_KERNEL and BLOCKING are recorded of a vCPU that is READY, EVENT of one
+ * that is BLOCKING.
+ */
 #define DYIELD_STATES(X)                                             \
 	X(PRESENT, 0)	 /* there, with a local APIC */              \
 	X(READY, 1)	 /* preempted, or woken: waits for a CPU */  \

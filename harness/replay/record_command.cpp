@@ -25,8 +25,10 @@ chose, for `dyield replay`. If a single `dyield run` is under way, whom its gues
 recorded, too. The format is in harness/bpf/record.h. Ends with Ctrl-C, when every process named
 by --pid has ended, or after --duration; then the file is written.
 
-A record takes 32 bytes and 2 for each vCPU. Taking it costs more than `dyield watch` does: some
-thousand instructions for each vCPU of the VM.
+A record takes 32 bytes and 2 for each vCPU. Taking it costs more than `dyield watch` does:
+several reads of KVM's memory for each vCPU of the VM. What changes meanwhile, as other vCPUs run,
+is not known; `dyield replay` shows how often, as the recording kernel's own policy then chooses
+another vCPU than was recorded.
 
 Examples:
   dyield record -o yields.rec --duration 10
