@@ -277,16 +277,20 @@ int BPF_PROG(pv_send_ipi, void *sender, u64 low, u64 high, u32 min, u64 icr)
 	return 0;
 }
 
+/* Before what was posted has been moved to the IRR; without APICv, none is. */
 static bool interrupt_pending(const struct dyield_watched *w)
 {
-	u32 irr[32], any = 0;
+	u32 irr[32], pir[8] = {}, any = 0;
 
 	if (!w->apic_regs ||
 	    bpf_probe_read_kernel(irr, sizeof(irr),
 				  (const u8 *)w->apic_regs + APIC_IRR))
 		return false;
+	if (posted_at())
+		bpf_probe_read_kernel(pir, sizeof(pir),
+				      (const u8 *)w->kvm_vcpu + posted_at());
 	for (u32 i = 0; i < 8; i++)
-		any |= irr[i * 4];
+		any |= irr[i * 4] | pir[i];
 	return any;
 }
 
