@@ -72,7 +72,7 @@ ExitCode run_replay(const ReplayOptions& options) {
   if (policies().empty()) {
     throw Error(ExitCode::kEnvironment,
                 "This dyield was built without a kernel's source, so it has no policies; run "
-                "scripts/kernel build mainline patched, then scripts/harness.");
+                "scripts/setup, then scripts/harness.");
   }
   std::vector<Outcome> outcomes{recorded(recording)};
   for (const dyield_policy* policy : policies()) {

@@ -725,7 +725,7 @@ def replayed(recording, *options):
 
 # Share of the decisions in which the replayed policy is at one with the kernel it is of.
 SAME = 0.9
-NO_POLICIES = "dyield was built without a kernel's source; run scripts/kernel build mainline patched, then scripts/harness"
+NO_POLICIES = "dyield was built without a kernel's source; run scripts/setup, then scripts/harness"
 
 
 @test
