@@ -8,8 +8,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=scripts/tests/check.sh
 . "$here/check.sh"
 setup=$here/../setup
-# The test that changes its user has to get at the files.
+# The tests that change their user have to get at the files; the checkout may be
+# root's alone, as one in /root is.
 chmod 755 "$tmp"
+cp -r "$here/.." "$tmp/scripts"
+chmod -R a+rX "$tmp/scripts"
+as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups "$tmp/scripts/setup")
 full=$tmp/full
 trap 'umount "$full" 2>/dev/null || true; rm -rf "$tmp"' EXIT
 ((EUID == 0)) || {
@@ -37,14 +41,14 @@ echo dyield-no-such-package >"$tmp/missing"
 mkdir -m 777 "$tmp/open"
 expect 'not root: the command' 3 'apt-get install --no-install-recommends dyield-no-such-package' \
   DYIELD_BUILD="$tmp/open/build" DYIELD_PACKAGES="$tmp/missing" \
-  setpriv --reuid=65534 --regid=65534 --clear-groups "$setup"
+  "${as_nobody[@]}"
 
 printf 'bash\n[intel]\ndyield-no-such-package\n' >"$tmp/sections"
 expect "a section's packages are for those who ask" 0 'nothing to do' \
   DYIELD_BUILD="$tmp/done" DYIELD_PACKAGES="$tmp/sections" "$setup"
 expect "a section's packages, asked for" 3 'apt-get install --no-install-recommends dyield-no-such-package' \
   DYIELD_BUILD="$tmp/open/build" DYIELD_PACKAGES="$tmp/sections" \
-  setpriv --reuid=65534 --regid=65534 --clear-groups "$setup" intel
+  "${as_nobody[@]}" intel
 
 # From here on the mirror is needed: one directory, so the lists come once.
 expect 'a mirror out of reach' 3 'the Debian mirror cannot be reached; check the network' \
