@@ -122,6 +122,7 @@ enum dyield_does {
 	DYIELD_DOES_LAZY = 1 << 5,     /* idle receivers get no IPI */
 	DYIELD_DOES_HARM = 1 << 6,     /* what no sane guest does */
 	DYIELD_DOES_PROGRAMS = 1 << 7, /* runs programs of others, in Linux */
+	DYIELD_DOES_ALIKE = 1 << 8,    /* the same on every vCPU */
 };
 
 /*
@@ -138,7 +139,7 @@ enum dyield_does {
 	  DYIELD_DOES_SHOOTDOWNS, UNICAST_FIXED,                               \
 	  "vCPU 0 shoots down vCPU 1, the others compute")                     \
 	X(UNICAST_RING, unicast_ring, ipi, unicast_ring, X2APIC,               \
-	  DYIELD_DOES_SHOOTDOWNS, UNICAST_RING,                                \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE, UNICAST_RING,            \
 	  "every vCPU shoots down the next one")                               \
 	X(BROADCAST, broadcast, ipi, broadcast, X2APIC,                        \
 	  DYIELD_DOES_SHOOTDOWNS, BROADCAST,                                   \
@@ -174,7 +175,7 @@ enum dyield_does {
 	  DYIELD_DOES_SHOOTDOWNS, MULTICAST_PV,                                \
 	  "the same, by the PV send-IPI hypercall")                            \
 	X(ALL_TO_ALL, all_to_all, tlb, all_to_all, X2APIC,                     \
-	  DYIELD_DOES_SHOOTDOWNS, ALL_TO_ALL,                                  \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE, ALL_TO_ALL,              \
 	  "every vCPU shoots down all the others")                             \
 	X(PRODUCER, producer, tlb, producer, X2APIC, DYIELD_DOES_SHOOTDOWNS,   \
 	  PRODUCER, "a quarter of the vCPUs shoot down the other ones")        \
@@ -185,35 +186,38 @@ enum dyield_does {
 	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_LAZY, PRODUCER_LAZY,            \
 	  "the same, halted receivers get no IPI and flush when they wake")    \
 	X(CALL_WAIT, call_wait, smp_call, call_wait, X2APIC,                   \
-	  DYIELD_DOES_CALLS, CALL_WAIT,                                        \
+	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE, CALL_WAIT,                    \
 	  "every vCPU calls a random one and waits for the call's end")        \
 	X(CALL_NOWAIT, call_nowait, smp_call, call_nowait, X2APIC,             \
-	  DYIELD_DOES_CALLS, CALL_NOWAIT,                                      \
+	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE, CALL_NOWAIT,                  \
 	  "the same, waiting only while its last call there is pending")       \
 	X(CALL_MANY, call_many, smp_call, call_many, CLUSTER,                  \
-	  DYIELD_DOES_CALLS, CALL_MANY,                                        \
+	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE, CALL_MANY,                    \
 	  "every vCPU calls all the others and waits for all of them")         \
 	X(CALL_TO_ONE, call_to_one, smp_call, call_to_one, X2APIC,             \
 	  DYIELD_DOES_CALLS, CALL_TO_ONE,                                      \
 	  "all the others call vCPU 0 and wait")                               \
 	X(CALL_NESTED, call_nested, smp_call, call_nested, X2APIC,             \
-	  DYIELD_DOES_CALLS, CALL_NESTED,                                      \
+	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE, CALL_NESTED,                  \
 	  "a call whose handler calls on, twice; the first caller waits")      \
 	X(LOCK_TICKET, lock_ticket, guard, lock_ticket, X2APIC,                \
-	  DYIELD_DOES_LOCKS, LOCK_TICKET,                                      \
+	  DYIELD_DOES_LOCKS | DYIELD_DOES_ALIKE, LOCK_TICKET,                  \
 	  "every vCPU takes one ticket lock; holders get preempted")           \
-	X(LOCK_MCS, lock_mcs, guard, lock_mcs, X2APIC, DYIELD_DOES_LOCKS,      \
-	  LOCK_MCS, "the same with a queued (MCS) lock")                       \
+	X(LOCK_MCS, lock_mcs, guard, lock_mcs, X2APIC,                         \
+	  DYIELD_DOES_LOCKS | DYIELD_DOES_ALIKE, LOCK_MCS,                     \
+	  "the same with a queued (MCS) lock")                                 \
 	X(LOCK_AND_IPI, lock_and_ipi, guard, lock_and_ipi, X2APIC,             \
-	  DYIELD_DOES_LOCKS | DYIELD_DOES_SHOOTDOWNS, LOCK_AND_IPI,            \
+	  DYIELD_DOES_LOCKS | DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE,      \
+	  LOCK_AND_IPI,                                                        \
 	  "ticket lock and shootdowns of all, also with the lock held")        \
-	X(COMPUTE, compute, guard, compute, X2APIC, DYIELD_DOES_NOTHING,       \
+	X(COMPUTE, compute, guard, compute, X2APIC, DYIELD_DOES_ALIKE,         \
 	  COMPUTE, "every vCPU computes, none waits")                          \
-	X(HALT_WAKE, halt_wake, guard, halt_wake, X2APIC, DYIELD_DOES_WAKES,   \
-	  HALT_WAKE, "pairs of vCPUs wake each other and halt in turn")        \
+	X(HALT_WAKE, halt_wake, guard, halt_wake, X2APIC,                      \
+	  DYIELD_DOES_WAKES | DYIELD_DOES_ALIKE, HALT_WAKE,                    \
+	  "pairs of vCPUs wake each other and halt in turn")                   \
 	X(TIMER, timer, guard, timer, X2APIC,                                  \
-	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_TICKS, TIMER,                   \
-	  "all to all, with a local timer tick of 1 ms on every vCPU")         \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_TICKS | DYIELD_DOES_ALIKE,      \
+	  TIMER, "all to all, with a local timer tick of 1 ms on every vCPU")  \
 	X(SPIN_BESIDE_COMPUTE, spin_beside_compute, fair, all_to_all, X2APIC,  \
 	  DYIELD_DOES_SHOOTDOWNS, COMPUTE,                                     \
 	  "VMs 0, 2, ... shoot down all to all, VMs 1, 3, ... compute")        \
@@ -239,35 +243,38 @@ enum dyield_does {
  * program in guest-workloads/linux.
  */
 #define DYIELD_LINUX_WORKLOADS(X)                                              \
-	X(LINUX_BOOT, linux_boot, linux, compute, LINUX, DYIELD_DOES_NOTHING,  \
+	X(LINUX_BOOT, linux_boot, linux, compute, LINUX, DYIELD_DOES_ALIKE,    \
 	  LINUX_BOOT, "Linux comes up, and a thread on each vCPU computes")    \
 	X(LINUX_MUNMAP, linux_munmap, linux, munmap, LINUX,                    \
 	  DYIELD_DOES_SHOOTDOWNS, LINUX_MUNMAP,                                \
 	  "one thread maps anew, over the old, what all others read")          \
 	X(LINUX_MUNMAP_ALL, linux_munmap_all, linux, munmap_all, LINUX,        \
-	  DYIELD_DOES_SHOOTDOWNS, LINUX_MUNMAP_ALL,                            \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE, LINUX_MUNMAP_ALL,        \
 	  "the same, every thread; they meet at the lock of the mappings")     \
 	X(LINUX_MADVISE, linux_madvise, linux, madvise, LINUX,                 \
 	  DYIELD_DOES_SHOOTDOWNS, LINUX_MADVISE,                               \
 	  "one thread discards (MADV_DONTNEED) what all others read")          \
 	X(LINUX_MADVISE_ALL, linux_madvise_all, linux, madvise_all, LINUX,     \
-	  DYIELD_DOES_SHOOTDOWNS, LINUX_MADVISE_ALL, "the same, every thread") \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE, LINUX_MADVISE_ALL,       \
+	  "the same, every thread")                                            \
 	X(LINUX_MPROTECT, linux_mprotect, linux, mprotect, LINUX,              \
 	  DYIELD_DOES_SHOOTDOWNS, LINUX_MPROTECT,                              \
 	  "one thread write-protects what all others write")                   \
 	X(LINUX_MPROTECT_ALL, linux_mprotect_all, linux, mprotect_all, LINUX,  \
-	  DYIELD_DOES_SHOOTDOWNS, LINUX_MPROTECT_ALL,                          \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE, LINUX_MPROTECT_ALL,      \
 	  "the same, every thread")                                            \
 	X(LINUX_MIGRATE, linux_migrate, linux, migrate, LINUX,                 \
-	  DYIELD_DOES_SHOOTDOWNS, LINUX_MIGRATE,                               \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE, LINUX_MIGRATE,           \
 	  "every thread moves from CPU to CPU and discards there")             \
 	X(LINUX_MEMBARRIER, linux_membarrier, linux, membarrier, LINUX,        \
-	  DYIELD_DOES_CALLS, LINUX_MEMBARRIER,                                 \
+	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE, LINUX_MEMBARRIER,             \
 	  "every thread does membarrier(PRIVATE_EXPEDITED)")                   \
-	X(LINUX_FUTEX, linux_futex, linux, futex, LINUX, DYIELD_DOES_WAKES,    \
-	  LINUX_FUTEX, "pairs of threads wake each other by futex in turn")    \
-	X(LINUX_LOCK, linux_lock, linux, lock, LINUX, DYIELD_DOES_LOCKS,       \
-	  LINUX_LOCK, "every thread takes one pthread mutex")                  \
+	X(LINUX_FUTEX, linux_futex, linux, futex, LINUX,                       \
+	  DYIELD_DOES_WAKES | DYIELD_DOES_ALIKE, LINUX_FUTEX,                  \
+	  "pairs of threads wake each other by futex in turn")                 \
+	X(LINUX_LOCK, linux_lock, linux, lock, LINUX,                          \
+	  DYIELD_DOES_LOCKS | DYIELD_DOES_ALIKE, LINUX_LOCK,                   \
+	  "every thread takes one pthread mutex")                              \
 	X(LINUX_STRESS_TLB, linux_stress_tlb, linux, stress_tlb, LINUX,        \
 	  DYIELD_DOES_PROGRAMS, LINUX_STRESS_TLB, "stress-ng --tlb-shootdown") \
 	X(LINUX_STRESS_MEMBARRIER, linux_stress_membarrier, linux,             \

@@ -30,6 +30,10 @@ constexpr std::array kMetrics = {
                kHigher, !kGating, !kHeadline, kCount, kRatio},
     MetricInfo{"work", "units", "other guest work done in ring 3",
                kHigher, kGating, kHeadline, kCount, kRatio},
+    MetricInfo{"evenness", "fraction", "work_least / work: 1 if all vCPUs get on alike, 0 if one does not at all",
+               kHigher, !kGating, kHeadline, kDerived, kDifference},
+    MetricInfo{"work_least", "units", "work of the vCPU that did least, times the vCPUs",
+               kNeither, !kGating, !kHeadline, kCount, kRatio},
     MetricInfo{"pause_exits_per_shootdown", "exits/shootdown", "pause_exits / shootdowns",
                kLower, !kGating, kHeadline, kDerived, kRatio},
     MetricInfo{"precision", "fraction", "yields_to_awaited / yields_while_waiting",
@@ -133,6 +137,7 @@ struct Quotient {
 };
 
 constexpr std::array kQuotients = {
+    Quotient{"evenness", "work_least", "work"},
     Quotient{"pause_exits_per_shootdown", "pause_exits", "shootdowns"},
     Quotient{"precision", "yields_to_awaited", "yields_while_waiting"},
     Quotient{"recall", "starved_to_awaited", "pause_exits_starved"},

@@ -43,6 +43,8 @@ TEST(Metric, DerivedFromCounts) {
   EXPECT_EQ(value("precision",
                   {{"yields_to_awaited", 3}, {"yields_while_waiting", 4}, {"yields_made", 100}}),
             0.75);
+  // Three of four vCPUs did 10 each, the last 2.
+  EXPECT_EQ(value("evenness", {{"work_least", 4 * 2}, {"work", 32}}), 0.25);
 }
 
 TEST(Metric, AbsentWithoutItsCounts) {

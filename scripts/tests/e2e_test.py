@@ -223,6 +223,10 @@ def every_workload(kernel, names):
             for count in "work", "shootdowns":
                 equal(f"{where}: {count} by VM and by vCPU",
                       vm.get(count, 0), sum(vcpu.get(count, 0) for vcpu in vm["vcpus"]))
+        if "work_least" in c:
+            works = [vcpu["work"] for vm in detail["vms"] for vcpu in vm["vcpus"]]
+            equal(f"{where}: work of the least", c["work_least"], min(works) * len(works))
+            assert run["metrics"]["evenness"]["value"] <= 1, (where, run["metrics"])
         if "latency" in detail and "shootdowns" in c:
             latency = detail["latency"]
             # Within one phase's edge: a shootdown may begin before the measurement.
