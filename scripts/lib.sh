@@ -296,6 +296,20 @@ log_errors() {
   grep -m5 -E '(error|fatal|undefined reference|No rule|No space|FAILED)[: ]|Killed' "$1" || tail -n 5 "$1"
 }
 
+# build_selftests [TARGET...]: KVM selftests of the patched tree, all of x86's unless
+# named, static, in $build/selftests. A subshell: the lock goes with it. What is built
+# stays, the next time is faster.
+build_selftests() (
+  local work=$build/selftests
+  lock_tree
+  prepare_tree
+  checkout_kernel patched
+  mkdir -p "$work"
+  make -s -C "$src" O="$work/headers" ARCH=x86 headers_install 9>&- &&
+    make -s -j"$(nproc)" -C "$src/tools/testing/selftests/kvm" ARCH=x86_64 OUTPUT="$work" LDFLAGS=-static \
+      KHDR_INCLUDES="-isystem $work/headers/usr/include" "$@" 9>&-
+)
+
 # --- the harness -------------------------------------------------------------
 
 # build_harness DIRECTORY [CMAKE OPTION...] [-- TARGET...]: the harness's own tree, in

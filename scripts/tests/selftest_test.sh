@@ -13,19 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 program=directed_yield_test
 work=$build/selftests
 
-# A subshell: the lock goes with it. What is built stays, the next time is faster.
-build_selftest() (
-  lock_tree
-  prepare_tree
-  checkout_kernel patched
-  mkdir -p "$work"
-  make -s -C "$src" O="$work/headers" ARCH=x86 headers_install 9>&- &&
-    make -s -C "$src/tools/testing/selftests/kvm" ARCH=x86_64 OUTPUT="$work" LDFLAGS=-static \
-      KHDR_INCLUDES="-isystem $work/headers/usr/include" "$work/x86/$program" 9>&- &&
-    echo "built $work/x86/$program"
-)
-
-expect 'selftest: builds' 0 'built ' build_selftest
+expect 'selftest: builds' 0 '' build_selftests "$work/x86/$program"
 run=("$here/../lab" --file "$work/x86/$program")
 expect 'selftest: mainline fails it' 254 'KVM let bystanders run in' "${run[@]}" mainline -- "/in/$program"
 expect 'selftest: the series passes it' 0 'waits ended before a bystander ran' "${run[@]}" patched -- "/in/$program"
