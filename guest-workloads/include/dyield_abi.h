@@ -325,7 +325,11 @@ enum dyield_workload {
 	X(LOST_TICK, lost_tick, DYIELD_DOES_TICKS,                            \
 	  "the fourth tick of each vCPU is its last")                         \
 	X(STRAY, stray, 0,                                                    \
-	  "vCPU 0 of each VM passes for another VM's in the audit of yields")
+	  "vCPU 0 of each VM passes for another VM's in the audit of yields") \
+	X(SCRIBBLE, scribble, 0,                                              \
+	  "payload: a guest overwrites what the harness told it of itself")   \
+	X(EARLY_STOP, early_stop, 0,                                          \
+	  "payload: a guest says that it has stopped when it has begun")
 
 enum dyield_fault {
 #define X(id, name, needs, text) DYIELD_FAULT_##id,

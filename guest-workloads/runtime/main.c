@@ -181,6 +181,10 @@ static void stop(u32 me)
 	    sh->nr_vcpus) {
 		if (workload()->verify)
 			workload()->verify();
+		if (sh->fault == DYIELD_FAULT_SCRIBBLE) {
+			sh->magic = ~0ULL;
+			sh->version = sh->nr_vcpus = sh->workload = ~0U;
+		}
 		out32(DYIELD_PORT_DONE, me);
 	}
 	/* Others may still wait for this vCPU's answer. */
@@ -280,6 +284,8 @@ void vcpu_main(u64 index)
 		irq_enable_and_halt();
 		irq_disable();
 	}
+	if (me == 0 && sh->fault == DYIELD_FAULT_EARLY_STOP)
+		out32(DYIELD_PORT_DONE, me);
 
 	if (workload()->tick)
 		apic_timer(workload()->tick);

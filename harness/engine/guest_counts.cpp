@@ -5,9 +5,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <numeric>
 #include <span>
+#include <vector>
 
+#include "base/printable.h"
+#include "engine/guest_memory.h"
 #include "kvm/workload.h"
 
 namespace dyield {
@@ -49,23 +53,22 @@ bool applies(const GuestCount& count, const WorkloadInfo& workload) {
          (count.linux_guest || !workload.linux_guest());
 }
 
-std::span<const dyield_vcpu> vcpus_of(const Vm& vm) {
-  return {vm.shared().vcpu, vm.shared().nr_vcpus};
-}
+// Of one guest.
+using Vcpus = std::span<const dyield_vcpu>;
 
-std::uint64_t whole_run(const Vm& vm, Field field) {
+std::uint64_t whole_run(Vcpus vcpus, Field field) {
   std::uint64_t sum = 0;
-  for (const dyield_vcpu& vcpu : vcpus_of(vm)) {
+  for (const dyield_vcpu& vcpu : vcpus) {
     sum = std::accumulate(std::begin(vcpu.*field), std::end(vcpu.*field), sum);
   }
   return sum;
 }
 
 // Without the empty buckets at the end.
-Json latency(const std::vector<std::unique_ptr<Vm>>& vms, dyield_latency which) {
+Json latency(std::span<const Vcpus> guests, dyield_latency which) {
   std::array<std::uint64_t, DYIELD_LATENCY_BUCKETS> buckets{};
-  for (const auto& vm : vms) {
-    for (const dyield_vcpu& vcpu : vcpus_of(*vm)) {
+  for (const Vcpus& vcpus : guests) {
+    for (const dyield_vcpu& vcpu : vcpus) {
       for (std::size_t i = 0; i < buckets.size(); i++) buckets[i] += vcpu.latency[which][i];
     }
   }
@@ -74,43 +77,46 @@ Json latency(const std::vector<std::unique_ptr<Vm>>& vms, dyield_latency which) 
 }
 
 // A complete run's contradiction, or nothing.
-std::string contradiction(const Vm& vm, const WorkloadInfo& workload) {
+std::string contradiction(Vcpus vcpus, const WorkloadInfo& workload) {
   const unsigned does = workload.does;
   if (workload.linux_guest()) {
     // By the guest kernel's own account (/proc/interrupts).
-    const auto work = whole_run(vm, &dyield_vcpu::shootdowns) + whole_run(vm, &dyield_vcpu::calls);
+    const auto work =
+        whole_run(vcpus, &dyield_vcpu::shootdowns) + whole_run(vcpus, &dyield_vcpu::calls);
     const auto answered =
-        whole_run(vm, &dyield_vcpu::flushes) + whole_run(vm, &dyield_vcpu::calls_run);
+        whole_run(vcpus, &dyield_vcpu::flushes) + whole_run(vcpus, &dyield_vcpu::calls_run);
     if (work > 0 && answered == 0) {
       return fmt::format("{} operations were done, and no vCPU of the guest took an IPI for them",
                          work);
     }
     return "";
   }
-  const auto sent = whole_run(vm, &dyield_vcpu::ipis_sent);
-  const auto flushes = whole_run(vm, &dyield_vcpu::flushes);
+  const auto sent = whole_run(vcpus, &dyield_vcpu::ipis_sent);
+  const auto flushes = whole_run(vcpus, &dyield_vcpu::flushes);
   // Every receiver of every shootdown clears one bit, once.
   if ((does & kSends) == DYIELD_DOES_SHOOTDOWNS && sent != flushes) {
     return fmt::format("{} IPIs were sent and {} flushes acknowledged", sent, flushes);
   }
-  const auto calls = whole_run(vm, &dyield_vcpu::calls);
-  const auto run = whole_run(vm, &dyield_vcpu::calls_run);
+  const auto calls = whole_run(vcpus, &dyield_vcpu::calls);
+  const auto run = whole_run(vcpus, &dyield_vcpu::calls_run);
   if (calls != run) return fmt::format("{} calls were made and {} run", calls, run);
   return "";
 }
 
 }  // namespace
 
-void collect_guests(Run& run, const std::vector<std::unique_ptr<Vm>>& vms,
+void collect_guests(Run& run, std::span<const dyield_shared* const> guests, std::uint32_t tsc_khz,
                     const RunConfig& config) {
   const WorkloadInfo& info = workload_info(config.workload);
   std::uint64_t early = 0;
   std::vector<std::uint64_t> work;  // of each vCPU of all VMs
   Json vm_list = Json::array(), whole = {{"ipis_sent", 0}, {"flushes", 0}};
-  for (const auto& vm : vms) {
-    const WorkloadInfo& own = workload_info(static_cast<dyield_workload>(vm->shared().workload));
-    Json vcpus = Json::array(), totals = {{"workload", own.name}};
-    for (const dyield_vcpu& vcpu : vcpus_of(*vm)) {
+  std::vector<Vcpus> all;
+  for (const dyield_shared* shared : guests) {
+    const WorkloadInfo& own = workload_info(info.of_vm(all.size()));
+    const Vcpus& vcpus = all.emplace_back(shared->vcpu, config.vcpus);
+    Json vcpu_list = Json::array(), totals = {{"workload", own.name}};
+    for (const dyield_vcpu& vcpu : vcpus) {
       Json counts = Json::object();
       for (const GuestCount& count : kCounts) {
         if (!applies(count, own)) continue;
@@ -121,7 +127,7 @@ void collect_guests(Run& run, const std::vector<std::unique_ptr<Vm>>& vms,
       }
       early += vcpu.answered_early;
       work.push_back(vcpu.work[DYIELD_PHASE_MEASURE]);
-      vcpus.push_back(std::move(counts));
+      vcpu_list.push_back(std::move(counts));
     }
     if (info.has_neighbours()) {
       run.counts[own.id == info.id ? "work_vm_spin" : "work_vm_compute"] +=
@@ -130,14 +136,14 @@ void collect_guests(Run& run, const std::vector<std::unique_ptr<Vm>>& vms,
     for (const GuestCount& count : kCounts) {
       if (!applies(count, own)) continue;
       whole[count.detail] =
-          whole.value(count.detail, std::uint64_t{0}) + whole_run(*vm, count.field);
+          whole.value(count.detail, std::uint64_t{0}) + whole_run(vcpus, count.field);
     }
-    if (const std::string what = contradiction(*vm, own);
+    if (const std::string what = contradiction(vcpus, own);
         run.status == RunStatus::kComplete && !what.empty()) {
       run.status = RunStatus::kFailed;
       run.reason = what;
     }
-    totals["vcpus"] = std::move(vcpus);
+    totals["vcpus"] = std::move(vcpu_list);
     vm_list.push_back(std::move(totals));
   }
   // Who does another thing than the others gets on at another pace: vCPU 0 of
@@ -150,16 +156,39 @@ void collect_guests(Run& run, const std::vector<std::unique_ptr<Vm>>& vms,
   if ((info.does & kSends) == 0 || info.linux_guest()) return;
   run.detail["latency"] = {
       {"unit", "ticks of the guest's TSC"},
-      {"tsc_khz", vms.front()->vcpus().front().tsc_khz()},
+      {"tsc_khz", tsc_khz},
       {"buckets", "0: zero; i: 2^(i-1) to 2^i - 1; bucket 47: all above"},
-      {"ipi_to_handler", latency(vms, DYIELD_LATENCY_HANDLER)},
-      {"ipi_to_release", latency(vms, DYIELD_LATENCY_RELEASE)},
+      {"ipi_to_handler", latency(all, DYIELD_LATENCY_HANDLER)},
+      {"ipi_to_release", latency(all, DYIELD_LATENCY_RELEASE)},
       {"answered_by_a_handler_entered_before", early},
   };
 }
 
-std::string describe_check(const dyield_error& error) {
-  switch (error.code) {
+std::string describe(const dyield_error& error) {
+  const std::uint32_t code = load(error.code);
+  switch (code) {
+    case DYIELD_ERROR_STALE_TRANSLATION:
+      return fmt::format(
+          "vCPU {} read a freed page through window {}: it found {:#x} after generation {}, so a "
+          "TLB entry outlived its shootdown",
+          error.vcpu, error.detail[0], error.detail[1], error.detail[2]);
+    case DYIELD_ERROR_EXCEPTION:
+      return fmt::format("vCPU {} took exception {} at RIP {:#x}, error code {:#x}, CR2 {:#x}",
+                         error.vcpu, error.detail[0], error.detail[1], error.detail[2],
+                         error.detail[3]);
+    case DYIELD_ERROR_ABI:
+      return fmt::format(
+          "the payload was built for another layout: it found magic {:#x}, version "
+          "{}; build both again",
+          error.detail[0], error.detail[1]);
+    case DYIELD_ERROR_PROGRAM: {
+      std::string text = printable({error.text, strnlen(error.text, sizeof error.text)});
+      std::ranges::replace(text, '\n', ' ');
+      return "the guest's program ended: " + text;
+    }
+    case DYIELD_ERROR_APIC_ID:
+      return fmt::format("vCPU {} has APIC ID {} instead of {}", error.vcpu, error.detail[1],
+                         error.detail[0]);
     case DYIELD_ERROR_SEND:
       return fmt::format("vCPU {} sent an IPI to {} vCPUs that went to {:d} instead", error.vcpu,
                          error.detail[0], static_cast<std::int64_t>(error.detail[1]));
@@ -175,7 +204,7 @@ std::string describe_check(const dyield_error& error) {
       return fmt::format("vCPU {} expected turn {} from its partner vCPU {} and found turn {}",
                          error.vcpu, error.detail[1], error.detail[0], error.detail[2]);
     default:
-      return fmt::format("vCPU {} reported the unknown error {}", error.vcpu, error.code);
+      return fmt::format("vCPU {} reported the unknown error {}", error.vcpu, code);
   }
 }
 

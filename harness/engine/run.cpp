@@ -19,11 +19,13 @@
 #include <numeric>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "bpf/probes_loader.h"
 #include "engine/event_loop.h"
 #include "engine/guest_counts.h"
+#include "engine/guest_memory.h"
 #include "engine/limits.h"
 #include "engine/own_memory.h"
 #include "engine/stuck.h"
@@ -45,38 +47,6 @@ constexpr std::uint64_t kFilesPerVm = 4, kOtherFiles = 128;
 constexpr std::size_t kStackSize = 128 * 1024;
 // A sentence names no more stuck vCPUs than these.
 constexpr std::size_t kMostStuck = 8;
-
-std::uint32_t load(const std::uint32_t& field) {
-  return std::atomic_ref(const_cast<std::uint32_t&>(field)).load();
-}
-
-// What the guest wrote into its error record, as a sentence.
-std::string describe(const dyield_error& error) {
-  switch (load(error.code)) {
-    case DYIELD_ERROR_STALE_TRANSLATION:
-      return fmt::format(
-          "vCPU {} read a freed page through window {}: it found {:#x} after generation {}, so a "
-          "TLB entry outlived its shootdown",
-          error.vcpu, error.detail[0], error.detail[1], error.detail[2]);
-    case DYIELD_ERROR_EXCEPTION:
-      return fmt::format("vCPU {} took exception {} at RIP {:#x}, error code {:#x}, CR2 {:#x}",
-                         error.vcpu, error.detail[0], error.detail[1], error.detail[2],
-                         error.detail[3]);
-    case DYIELD_ERROR_ABI:
-      return fmt::format(
-          "the payload was built for another layout: it found magic {:#x}, version "
-          "{}; build both again",
-          error.detail[0], error.detail[1]);
-    case DYIELD_ERROR_PROGRAM:
-      return fmt::format("the guest's program ended: {}",
-                         std::string(error.text, strnlen(error.text, sizeof error.text)));
-    case DYIELD_ERROR_APIC_ID:
-      return fmt::format("vCPU {} has APIC ID {} instead of {}", error.vcpu, error.detail[1],
-                         error.detail[0]);
-    default:
-      return describe_check(error);
-  }
-}
 
 // Everything that lives as long as one run. Members are destroyed in reverse
 // order: threads first, then what they use.
@@ -114,13 +84,12 @@ class Runner {
     sigaction(kKickSignal, &action, nullptr);
 
     require_way(system, workload_info(config.workload));
-    const dyield_workload beside = workload_info(config.workload).beside;
     created_ = EventLoop::Clock::now();
     for (std::uint32_t i = 0; i < config.vms; i++) {
       // VMs of one run differ in their seeds, runs of one seed do not.
       const Vm::Config vm{config.vcpus,
                           config.seed * 1000003 + i,
-                          i % 2 == 0 ? config.workload : beside,
+                          workload_info(config.workload).of_vm(i),
                           config.fault,
                           config.think,
                           config.unit};
@@ -144,11 +113,16 @@ class Runner {
     });
     for (std::uint32_t i = 0; i < vms_.size(); i++) {
       Vm& vm = *vms_[i];
-      loop_.on_event(vm.doorbell(DYIELD_PORT_READY), [this] {
-        if (++ready_ == vms_.size()) start();
+      // A guest can ring as often and as early as it likes.
+      loop_.on_event(vm.doorbell(DYIELD_PORT_READY), [this, rung = false]() mutable {
+        if (!std::exchange(rung, true) && ++ready_ == vms_.size()) start();
       });
-      loop_.on_event(vm.doorbell(DYIELD_PORT_DONE), [this] {
-        if (++done_ == vms_.size()) end(RunStatus::kComplete, "");
+      loop_.on_event(vm.doorbell(DYIELD_PORT_DONE), [this, i, rung = false]() mutable {
+        if (phase_ != DYIELD_PHASE_STOP) {
+          end(RunStatus::kFailed, fmt::format("VM {} says that it has stopped, {}", i, moment()));
+        } else if (!std::exchange(rung, true) && ++done_ == vms_.size()) {
+          end(RunStatus::kComplete, "");
+        }
       });
       loop_.on_event(vm.doorbell(DYIELD_PORT_FAULT), [this, i] {
         end(RunStatus::kFailed, fmt::format("in VM {}, {}", i, describe(vms_[i]->shared().error)));
@@ -160,7 +134,7 @@ class Runner {
     loop_.after(config_.warmup + config_.duration + config_.limit / 2, [this] {
       for (const auto& vm : vms_) {
         for (std::uint32_t i = 0; i < config_.vcpus; i++) {
-          progress_.push_back(vm->shared().vcpu[i].progress);
+          progress_.push_back(load(vm->shared().vcpu[i].progress));
         }
       }
     });
@@ -194,12 +168,12 @@ class Runner {
   }
 
   void set_phase(dyield_phase phase) {
+    phase_ = phase;
     for (auto& vm : vms_) std::atomic_ref(vm->shared().phase).store(phase);
   }
 
   void end(RunStatus status, const std::string& reason) {
-    if (status == RunStatus::kPartial && !measured_ &&
-        load(vms_.front()->shared().phase) == DYIELD_PHASE_MEASURE) {
+    if (status == RunStatus::kPartial && !measured_ && phase_ == DYIELD_PHASE_MEASURE) {
       measured_ = EventLoop::Clock::now() - started_;
       if (perf_) perf_->stop();
       set_phase(DYIELD_PHASE_STOP);
@@ -211,7 +185,7 @@ class Runner {
 
   // When something came in between, for a person.
   std::string moment() const {
-    switch (load(vms_.empty() ? kBoot : vms_.front()->shared().phase)) {
+    switch (phase_) {
       case DYIELD_PHASE_BOOT:
         return "before the start gun";
       case DYIELD_PHASE_WARMUP:
@@ -328,7 +302,7 @@ class Runner {
       if (thread_failure_.empty()) {
         thread_failure_ =
             fmt::format("in VM {}, {}, progress {}{}", vm, vcpu.describe_exit(result),
-                        vms_[vm]->shared().vcpu[index].progress, vms_[vm]->last_words());
+                        load(vms_[vm]->shared().vcpu[index].progress), vms_[vm]->last_words());
         const std::uint64_t one = 1;
         [[maybe_unused]] const auto written = ::write(stopped_event_.get(), &one, sizeof one);
       }
@@ -362,9 +336,9 @@ class Runner {
   std::uint64_t spare_files_ = 0;
   EventLoop loop_;
 
-  std::size_t ready_ = 0, done_ = 0;
+  std::size_t ready_ = 0, done_ = 0;            // VMs
+  dyield_phase phase_ = DYIELD_PHASE_BOOT;      // the guests can write theirs
   static constexpr const char* kHang = "hang";  // worded when the threads are stopped
-  static constexpr std::uint32_t kBoot = DYIELD_PHASE_BOOT;
   EventLoop::Clock::time_point created_{}, started_{};
   std::optional<nanoseconds> startup_;
   std::vector<std::uint64_t> progress_;  // of all vCPUs, some time before the limit
@@ -397,7 +371,9 @@ void Runner::collect() {
   run_.seed = config_.seed;
   run_.detail["measured_ns"] = measured_.value_or(nanoseconds{}).count();
 
-  collect_guests(run_, vms_, config_);
+  std::vector<const dyield_shared*> guests;
+  for (const auto& vm : vms_) guests.push_back(&vm->shared());
+  collect_guests(run_, guests, vms_.front()->vcpus().front().tsc_khz(), config_);
   if (probes_) collect_probes();
   if (perf_) run_.detail["perf"] = perf_json(*perf_);
   if (run_.status == RunStatus::kFailed) run_.counts.clear();

@@ -4,16 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
+
+#include "engine/guest_memory.h"
 
 namespace dyield {
 namespace {
-
-// The guest may still be writing.
-template <typename T>
-T load(const T& field) {
-  return std::atomic_ref(const_cast<T&>(field)).load();
-}
 
 std::string members(const VcpuState& state) {
   std::string text;

@@ -371,7 +371,7 @@ void PayloadVm::fire_start_gun() {
     // An MSI to physical destination APIC ID, fixed, edge (Intel SDM volume 3,
     // 11.11 "Message Signalled Interrupts").
     kvm_msi msi{};
-    msi.address_lo = 0xfee00000u | shared().apic_id[i] << 12;
+    msi.address_lo = 0xfee00000u | i << 12;
     msi.data = DYIELD_VECTOR_START;
     kvm_ioctl(fd(), KVM_SIGNAL_MSI, argument(&msi), "KVM_SIGNAL_MSI");
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -30,6 +31,8 @@ struct WorkloadInfo {
   dyield_workload beside;  // what VMs 1, 3, ... run
   std::string_view text;
 
+  // What a VM of the run does, by its index.
+  [[nodiscard]] dyield_workload of_vm(std::size_t vm) const { return vm % 2 == 0 ? id : beside; }
   // Do VMs of a run differ?
   [[nodiscard]] bool has_neighbours() const { return beside != id; }
   // Does Linux run it, and not the payload?

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "linux/boot.h"
 #include "linux/cpuid.h"
 
@@ -91,7 +92,7 @@ LinuxVm::LinuxVm(const KvmSystem& system, const LinuxGuest& guest, const Config&
 }
 
 LinuxVm::~LinuxVm() {
-  spdlog::debug("the Linux guest's console:\n{}", uart_.text());
+  spdlog::debug("the Linux guest's console:\n{}", printable(uart_.text()));
 }
 
 bool LinuxVm::serve(Vcpu& vcpu) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/printable.h"
+
 namespace dyield {
 namespace {
 
@@ -108,15 +110,16 @@ std::string Uart::text() const {
 }
 
 std::string Uart::last_lines(std::size_t most) const {
-  const std::string all = text();
+  std::string all = text();
+  std::erase(all, '\r');
   std::vector<std::string> lines;
   std::string line;
-  for (const char c : all + '\n') {
+  for (const char c : printable(all) + '\n') {
     if (c == '\n') {
       if (!line.empty()) lines.push_back(std::move(line));
       line.clear();
-    } else if (c != '\r') {
-      line += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    } else {
+      line += c;
     }
   }
   std::string joined;

@@ -70,6 +70,15 @@ TEST(Uart, TheLastLinesAreOneLine) {
   EXPECT_EQ(port.uart.last_lines(9), "one | two | three | fi ve");
 }
 
+TEST(Uart, TheLastLinesHoldNoEscapeSequences) {
+  Port port;
+  port.send(
+      "a\x1b[2Jb\x9b"
+      "c\x7f"
+      "d");
+  EXPECT_EQ(port.uart.last_lines(1), "a [2Jb c d");
+}
+
 TEST(Uart, AGuestThatNeverStopsTalkingFillsNoMemory) {
   Port port;
   for (int i = 0; i < 500000; i++) port.out(0, 'a' + i % 26);
