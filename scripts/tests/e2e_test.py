@@ -7,6 +7,7 @@ usage: e2e_test.py [WORD...]     only the tests with one of the words in their n
 """
 import json
 import pathlib
+import random
 import re
 import shutil
 import subprocess
@@ -414,6 +415,67 @@ def an_interrupted_run_keeps_what_it_has_and_says_so():
     run = lab.run()
     assert run["status"] == "partial" and "SIGINT" in run["reason"], run
     assert counts(run)["shootdowns"] > 0, run
+
+
+@test
+def a_guest_cannot_change_what_the_harness_holds_of_it():
+    run = dyield("patched", "unicast", "--fault", "scribble").run()
+    equal("status", run["status"], "complete")
+    (vm,) = run["detail"]["vms"]
+    equal("vCPUs and workload", (len(vm["vcpus"]), vm["workload"]), (4, "unicast"))
+    lab = dyield("patched", "unicast", "--fault", "early-stop")
+    equal("exit status", lab.status, 1)
+    assert "says that it has stopped" in lab.run()["reason"], lab.err
+
+
+# Runs that take a moment, for what ends them.
+MANY = "dyield -q run unicast --vcpus 2 --cpus 2 --duration 0.02 --warmup 0 --seeds 12 -o"
+
+
+@test
+def a_full_disk_is_a_sentence_and_what_was_written_can_be_gone_on_with():
+    lab = Lab("patched", "sh", "-c", f"""
+        mkdir /small && mount -t tmpfs -o size=48k none /small && {MANY} /small/d; echo status $?
+        df /small >&2; wc -l </small/d/samples.ndjson; find /small -name '*.tmp'
+        cp /small/d/samples.ndjson /earlier && dyield compare /small/d /small/d >/dev/null && echo readable
+        mount -o remount,size=4m /small && dyield -q run --resume /small/d >/dev/null && echo resumed
+        head -c $(wc -c </earlier) /small/d/samples.ndjson | cmp - /earlier && wc -l </small/d/samples.ndjson""")
+    assert "No space left" in lab.err and "dyield: " in lab.err, lab.err
+    status, written, readable, resumed, lines = lab.out.split("\n")[:5]
+    assert status in ("status 1", "status 3") and 0 < int(written) < 12, (lab.out, lab.err)
+    equal("what followed", (readable, resumed, int(lines)), ("readable", "resumed", 12))
+
+
+@test
+def a_kill_at_any_moment_leaves_earlier_results_as_they_were():
+    moments = [random.Random(seed).uniform(0.02, 0.5) for seed in range(16)]
+    lab = Lab("patched", "sh", "-c", f"""
+        command='{MANY} /d'
+        for moment in {' '.join(f'{m:.3f}' for m in moments)}; do
+          : >/before; [ ! -e /d/samples.ndjson ] || sed -n '/}}$/p' /d/samples.ndjson >/before
+          $command >/dev/null 2>/error & sleep $moment; kill -9 $! 2>/dev/null && killed=$((killed + 1)); wait $!
+          [ ! -s /error ] || cat /error
+          [ ! -s /before ] || head -c $(wc -c </before) /d/samples.ndjson | cmp - /before || echo lost
+          [ ! -s /d/samples.ndjson ] || {{ dyield compare /d /d >/dev/null || echo unreadable; }}
+          [ ! -s /d/run.json ] || command='dyield -q run --resume /d'
+        done
+        echo killed $killed with $(wc -l </before) runs
+        $command >/dev/null && dyield compare /d /d >/dev/null && cp /d/samples.ndjson /out""")
+    said = re.fullmatch(r"killed (\d+) with (\d+) runs\n", lab.out)
+    assert said and int(said[1]) >= 8 and int(said[2]) > 0, (lab.out, lab.err)
+    seeds = [json.loads(line)["seed"] for line in lab.files["samples.ndjson"].splitlines()]
+    equal("seeds", tuple(sorted(seeds)), tuple(range(1, 13)))
+
+
+@test
+def a_clock_set_back_by_an_hour_in_a_run_changes_no_measurement():
+    lab = Lab("patched", "sh", "-c", "date +%s; (usleep 600000; date -s @$(($(date +%s) - 3600)) >/dev/null) & "
+              "dyield -q run unicast --cpus 2 --duration 1 --warmup 0 -o /out/r.json >/dev/null; date +%s")
+    before, after = map(int, lab.out.split())
+    assert after < before - 3000, (before, after, lab.err)
+    run = lab.run()
+    equal("status", run["status"], "complete")
+    assert 1e9 <= run["detail"]["measured_ns"] < 2e9, run["detail"]["measured_ns"]
 
 
 @test
