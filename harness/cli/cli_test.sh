@@ -92,6 +92,8 @@ printf '[run]\nvcpu = 6\n' >"$tmp/unknown.toml"
 expect 2 err 'vcpu' --config "$tmp/unknown.toml" run unicast --cpus 1 --dry-run
 printf '[run\n' >"$tmp/damaged.toml"
 expect 2 err 'line 1' --config "$tmp/damaged.toml" run unicast --dry-run
+printf 'seeds = 3\n\314\247s = 1\n' >"$tmp/letter.toml"
+expect 2 err 'line 2, column 1: only ASCII' --config "$tmp/letter.toml" run unicast --dry-run
 expect 2 err '/nonexistent.toml' --config /nonexistent.toml run unicast --dry-run
 
 # A plan from elsewhere is untrusted.

@@ -6,6 +6,7 @@
 #define TOML_HEADER_ONLY 1
 #include <toml++/toml.h>
 
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -13,16 +14,28 @@
 namespace dyield {
 namespace {
 
-CLI::ConfigError wrong(const toml::source_region& where, std::string_view what) {
+CLI::ConfigError wrong(const toml::source_position& where, std::string_view what) {
   return CLI::ConfigError(fmt::format("The --config file is wrong in line {}, column {}: {}.",
-                                      where.begin.line, where.begin.column, what),
+                                      where.line, where.column, what),
                           CLI::ExitCodes::ConfigError);
+}
+
+// toml++ 3.3, which Debian has, comes to what it takes for unreachable at a letter like
+// U+0327 where a key may begin (is_non_ascii_horizontal_whitespace()).
+void require_ascii(std::string_view text) {
+  toml::source_position at{1, 1};
+  for (const char c : text) {
+    if ((static_cast<unsigned char>(c) & 0x80) != 0)
+      throw wrong(at, "only ASCII is read; in a string, write \\u and the letter's number");
+    at.column++;
+    if (c == '\n') at = {at.line + 1, 1};
+  }
 }
 
 std::string text_of(const toml::node& node) {
   if (const auto* text = node.as_string()) return text->get();
   if (!node.is_integer() && !node.is_floating_point() && !node.is_boolean())
-    throw wrong(node.source(), "expected a string, a number, true or false");
+    throw wrong(node.source().begin, "expected a string, a number, true or false");
   std::ostringstream stream;
   node.visit([&](const auto& value) {
     if constexpr (toml::is_value<decltype(value)>) stream << value.get();
@@ -56,10 +69,12 @@ void add_items(const toml::table& table, const std::vector<std::string>& parents
 
 std::vector<CLI::ConfigItem> TomlConfig::from_config(std::istream& input) const {
   std::vector<CLI::ConfigItem> found;
+  const std::string text(std::istreambuf_iterator<char>(input), {});
+  require_ascii(text);
   try {
-    add_items(toml::parse(input), {}, found);
+    add_items(toml::parse(text), {}, found);
   } catch (const toml::parse_error& error) {
-    throw wrong(error.source(), error.description());
+    throw wrong(error.source().begin, error.description());
   }
   return found;
 }
