@@ -116,6 +116,14 @@ expect 2 err '--pid' watch --pid everyone
 expect 2 err '--count' watch --count 0
 [ -e /sys/module/kvm ] || expect 3 err 'kvm_vcpu_on_spin' watch --count 1
 
+# --- races, as far as it goes without KVM ---
+expect 0 out 'dyield races --rounds 1000' races --help
+expect 2 err '--rounds' races --rounds 0
+expect 2 err '--vcpus' races --vcpus 1
+expect 2 err '--act' races --act explode
+expect 2 err '--workload' races --workload compute
+expect 2 err '/nonexistent.elf' races --payload /nonexistent.elf
+
 # --- record and replay ---
 expect 2 err '--output' record
 expect 2 err 'there is no such process' record -o "$tmp/y.rec" --pid 2147483647
@@ -162,7 +170,7 @@ completes() {
   got=$(complete_bash "$@")
   check "completes '$*' to '$want' (got '$got')" test "$got" = "$want"
 }
-completes 'run report record replay' dyield r
+completes 'run report record replay races' dyield r
 completes 'none each' dyield run --pin ''
 completes 'each' dyield run --pin = e
 completes 'ktap kcidb' dyield report --format k

@@ -62,7 +62,7 @@ std::string kernel_defect(std::string_view lines) {
   while (!lines.empty()) {
     const std::string_view line = lines.substr(0, lines.find('\n'));
     lines.remove_prefix(std::min(lines.size(), line.size() + 1));
-    for (const char* mark : {"WARNING: ", "BUG: ", "Oops: ", "general protection fault",
+    for (const char* mark : {"WARNING: ", "BUG: ", "UBSAN: ", "Oops: ", "general protection fault",
                              "soft lockup", "rcu_preempt detected stalls"}) {
       if (line.find(mark) != std::string_view::npos) return std::string(line);
     }

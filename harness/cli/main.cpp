@@ -19,6 +19,7 @@
 #include "cli/config_file.h"
 #include "cli/doctor_command.h"
 #include "cli/man.h"
+#include "cli/races_command.h"
 #include "cli/run_command.h"
 #include "compare/compare_command.h"
 #include "engine/environment.h"
@@ -134,6 +135,7 @@ int run(int argc, char** argv) {
   dyield::add_watch_command(app, select);
   dyield::add_record_command(app, select);
   dyield::add_replay_command(app, select);
+  dyield::add_races_command(app, select);
 
   try {
     app.parse(argc, argv);

@@ -170,6 +170,20 @@ void Vcpu::kick() noexcept {
   std::atomic_ref<__u8>(run->immediate_exit).store(1);
 }
 
+void Vcpu::let_go() noexcept {
+  auto* run = reinterpret_cast<kvm_run*>(run_.data());
+  std::atomic_ref<__u8>(run->immediate_exit).store(0);
+}
+
+void Vcpu::abandon(const Fd& placeholder) {
+  if (::dup3(placeholder.get(), fd_.get(), O_CLOEXEC) < 0) {
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("Cannot replace a vCPU's descriptor: {}; please report it.",
+                            errno_text(errno)));
+  }
+  run_ = Mapping();
+}
+
 const kvm_run& Vcpu::exit() const noexcept {
   return *reinterpret_cast<kvm_run*>(run_.data());
 }
@@ -222,7 +236,7 @@ std::uint32_t Vcpu::tsc_khz() const {
   return khz < 0 ? 0 : static_cast<std::uint32_t>(khz);
 }
 
-void Vcpu::set_msr(std::uint32_t index, std::uint64_t value) {
+int Vcpu::try_set_msr(std::uint32_t index, std::uint64_t value) {
   // struct kvm_msrs with one entry, as C sees it.
   struct {
     std::uint32_t count = 1, padding = 0;
@@ -230,11 +244,20 @@ void Vcpu::set_msr(std::uint32_t index, std::uint64_t value) {
   } msrs;
   msrs.entry.index = index;
   msrs.entry.data = value;
-  if (kvm_ioctl(fd_, kSetMsrs, argument(&msrs), "KVM_SET_MSRS") != 1) {
-    throw Error(
-        ExitCode::kEnvironment,
-        fmt::format("KVM does not take {:#x} for MSR {:#x}; try another kernel.", value, index));
+  return try_kvm_ioctl(fd_, kSetMsrs, argument(&msrs));
+}
+
+void Vcpu::set_msr(std::uint32_t index, std::uint64_t value) {
+  if (const int result = try_set_msr(index, value); result != 1) {
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("KVM does not take {:#x} for MSR {:#x} (KVM_SET_MSRS: {}); try another "
+                            "kernel.",
+                            value, index, result < 0 ? errno_text(-result) : "refused"));
   }
+}
+
+int Vcpu::try_set_cpuid(const Cpuid& cpuid) {
+  return try_kvm_ioctl(fd_, kSetCpuid2, argument(&cpuid));
 }
 
 std::map<std::string, std::uint64_t> Vcpu::stats() const {

@@ -76,6 +76,14 @@ class Vcpu {
   // Makes the current and any later run() return -EINTR. The thread must also
   // be sent a signal (Runner does) to leave the guest.
   void kick() noexcept;
+  // Takes that back.
+  void let_go() noexcept;
+  // For ioctls that have no function here. They wait until no thread is in run().
+  [[nodiscard]] const Fd& fd() const { return fd_; }
+  // Closes the vCPU, also under a thread in run(), whose next run() fails with ENOTTY: the
+  // descriptor's number is `placeholder`'s file from now on. Only run() may follow.
+  // Throws Error (kEnvironment) if there is no such file.
+  void abandon(const Fd& placeholder);
   [[nodiscard]] const kvm_run& exit() const noexcept;
   // After KVM_EXIT_IO: what the guest writes, or where what it reads goes; all
   // repetitions of a string instruction in turn.
@@ -88,6 +96,10 @@ class Vcpu {
   [[nodiscard]] std::uint32_t tsc_khz() const;
   // Throws Error (kEnvironment) if KVM does not take the value.
   void set_msr(std::uint32_t index, std::uint64_t value);
+  // The ioctl's result or -errno; 0 is a value that KVM does not take.
+  int try_set_msr(std::uint32_t index, std::uint64_t value);
+  // 0 or -errno.
+  int try_set_cpuid(const Cpuid& cpuid);
   // The registers in parentheses, behind a space; empty while the vCPU runs.
   [[nodiscard]] std::string describe_registers() const;
   // KVM's own statistics by name (Documentation/virt/kvm/api.rst,

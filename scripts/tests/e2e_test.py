@@ -359,6 +359,32 @@ def a_hostile_guest_writes_every_form_of_the_icr():
         assert len(vectors) > 200 and min(vectors) < 16 and not vectors & {0x80, 0xf0, 0xf1, 0xf2}, vectors
 
 
+@test
+def a_vm_reset_rearranged_and_destroyed_in_a_storm_does_no_harm():
+    script = ("dyield races --rounds 12 --json >/out/$0.json; echo $? >/out/$0.status; "
+              "rmmod kvm-amd && rmmod kvm && insmod /modules/kvm.ko && insmod /modules/kvm-amd.ko && "
+              "dyield races --rounds 12 --seed 13 --act close --json >/out/again.json; "
+              "ls -d /sys/kernel/debug/kvm/[0-9]* >/out/vms; dmesg >/out/log")
+    for kernel in "mainline", "patched":
+        first, second = (Lab(kernel, "sh", "-c", script, "races") for _ in range(2))
+        equal(f"{kernel}: exit status ({first.err})", first.files["races.status"].strip(), "0")
+        equal(f"{kernel}: the same seed, the same rounds", first.files["races.json"], second.files["races.json"])
+        result, again = (json.loads(first.files[name]) for name in ("races.json", "again.json"))
+        equal(f"{kernel}: rounds", result["rounds"], again["rounds"], 12)
+        assert sum(act["in_storm"] > 0 for act in result["acts"].values()) > 5, result["acts"]
+        equal(f"{kernel}: VMs closed under their threads", again["acts"]["close"]["tried"], 12)
+        equal(f"{kernel}: VMs that are left", first.files["vms"], "")
+        assert not re.search("WARNING|BUG|Oops|Call Trace|stall", first.files["log"]), first.files["log"]
+
+
+@test
+def races_end_in_order_when_interrupted():
+    lab = Lab("patched", "timeout", "-s", "INT", "1", "dyield", "races", "--rounds", "100000", "--json",
+              "--act", "set-lapic,slots,signal,pause,close")
+    result = json.loads(lab.out)
+    assert lab.status == 1 and result["ended"] == "interrupted" and 0 < result["rounds"] < 100000, lab.out
+
+
 POLICIES = "mainline posted pending vector-pending irr-any no-hold ours oracle".split()
 
 
