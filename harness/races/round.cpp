@@ -38,6 +38,9 @@ static_assert(kSlotGpa >= DYIELD_MEMORY_SIZE);
 
 constexpr std::uint32_t kApicBaseMsr = 0x1b;
 constexpr std::uint64_t kApicEnable = 1 << 11, kX2ApicEnable = 1 << 10, kBsp = 1 << 8;
+// Where a vCPU goes on after a SIPI, and in System Management Mode (Intel SDM 3, 9.4.4 and
+// 32.4: the vector's page, and SMBASE + 0x8000 with SMBASE at its default).
+constexpr std::size_t kSipiVector = 0x10, kSipiGpa = kSipiVector << 12, kSmiGpa = 0x38000;
 // Registers in struct kvm_lapic_state, by their offsets in the APIC's page.
 constexpr std::size_t kApicIdRegister = 0x20, kIcrRegister = 0x300, kIrrRegister = 0x200;
 
@@ -101,6 +104,7 @@ class Round {
   ~Round() { stop(); }
 
   void run() {
+    give_reset_vcpus_code();
     const Fd& ready = vm_.doorbell(DYIELD_PORT_READY);
     for (Vcpu& vcpu : vm_.vcpus()) start(vcpu);
     watchdog_.now_at("the guest's start");
@@ -141,6 +145,19 @@ class Round {
    private:
     Vcpu& vcpu_;
   };
+
+  // A vCPU that is reset, or gets an SMI, halts. It would execute whatever is there, and
+  // take exceptions whose handlers begin with one: with instructions as its clock, an
+  // emulator stays in such a loop for good.
+  void give_reset_vcpus_code() {
+    constexpr unsigned char kHalt[] = {0xf4, 0xeb, 0xfd};  // hlt; jmp to it
+    std::byte* memory = vm_.memory().data();
+    for (const std::size_t gpa : {kSipiGpa, kSmiGpa}) std::memcpy(memory + gpa, kHalt, sizeof kHalt);
+    // The interrupt vectors of real mode: offset, segment.
+    constexpr std::uint16_t kVector[] = {0, kSipiGpa >> 4};
+    for (std::size_t i = 0; i < 256; i++)
+      std::memcpy(memory + i * sizeof kVector, kVector, sizeof kVector);
+  }
 
   void start(Vcpu& vcpu) {
     vcpus_.push_back(&vcpu);
@@ -267,9 +284,8 @@ class Round {
     if (step.act == Act::kSipi) {
       kvm_vcpu_events events;
       answer(step.act, try_kvm_ioctl(vcpu, KVM_GET_VCPU_EVENTS, argument(&events)));
-      // At page 16, where the guest has no code: zeroes, which are additions to memory.
       events.flags = KVM_VCPUEVENT_VALID_SIPI_VECTOR;
-      events.sipi_vector = 0x10;
+      events.sipi_vector = kSipiVector;
       answer(step.act, try_kvm_ioctl(vcpu, KVM_SET_VCPU_EVENTS, argument(&events)));
       state.mp_state = KVM_MP_STATE_SIPI_RECEIVED;
     }
@@ -284,6 +300,8 @@ class Round {
     const std::uint32_t to = known ? step.vcpu : static_cast<std::uint32_t>(step.value >> 8 & 0xff);
     msi.address_lo = 0xfee00000U | to << 12 | static_cast<std::uint32_t>(step.value >> 16 & 0xc);
     msi.data = static_cast<std::uint32_t>(step.value >> 32 & 0xc7ff);
+    constexpr std::uint32_t kModes = 0x700, kStartUp = 0x600;
+    if ((msi.data & kModes) == kStartUp) msi.data = (msi.data & ~0xffU) | kSipiVector;
     answer(step.act, try_kvm_ioctl(vm_.fd(), KVM_SIGNAL_MSI, argument(&msi)));
   }
 
