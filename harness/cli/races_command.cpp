@@ -39,11 +39,11 @@ std::string footer() {
       "in random order, all of this is done to it from another thread:\n";
   for (const ActInfo& act : acts()) text += fmt::format("  {:<12} {}\n", act.name, act.text);
   return text +
-         "What KVM answers is counted and fine, but for EIO, which says that KVM has found a bug "
-         "in\n"
-         "itself. A round that does not end, or a report in the kernel's log, ends the command "
-         "with\n"
-         "exit code 1 and the seed of the round. Ctrl-C ends it after the round under way.\n\n"
+         "What KVM answers is counted. EIO says that KVM has given the VM up: for an SMI, while "
+         "the\n"
+         "guest had no memory, or for a bug, which is in the kernel's log. A round that does not\n"
+         "end, or a report in the kernel's log, ends the command with exit code 1 and the seed of\n"
+         "the round. Ctrl-C ends it after the round under way.\n\n"
          "Examples:\n"
          "  dyield races --rounds 1000\n"
          "  dyield races --seed 4711 --rounds 1 -v         # that round again\n"
