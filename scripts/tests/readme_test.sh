@@ -44,6 +44,7 @@ run_command() {
       esac ;;
     'sudo build/harness/bin/dyield doctor') in_lab 'dyield doctor' ;;
     'sudo build/harness/bin/dyield watch') in_lab 'dyield watch --count 2' ;;
+    'sudo build/harness/bin/dyield races '*) in_lab 'dyield races --rounds 5' ;;
     'sudo build/harness/bin/dyield record '*) in_lab 'dyield record --duration 0.1 -o yields.rec' ;;
     'build/harness/bin/dyield replay yields.rec') "$build/harness/bin/dyield" replay "$tmp/out/yields.rec" ;;
     'make ablation') make ablation SEEDS=1 ABLATION_OPTIONS="--only peers --cell unicast:4:2 --duration 0.05 --out $tmp/ablation" ;;
