@@ -208,9 +208,16 @@ commit_base() {
   )"
 }
 
+# The DEBUG of a kernel NAME-DEBUG, i.e. which of kernel-config/debug-*.config it is
+# configured with; empty for any other kernel.
+debug_of() {
+  [[ $1 != *-* || ! -r $repo/kernel-config/debug-${1##*-}.config ]] || echo "${1##*-}"
+}
+
 # The patches of a named kernel, a path a line.
 kernel_patches() {
   local name=$1 n count
+  [[ -z $(debug_of "$name") ]] || name=${name%-*}
   case $name in
     # The guest kernel stands on no KVM, so no patch concerns it.
     mainline | guest) ;;
@@ -266,14 +273,21 @@ wanted_config() { cat "${config_fragments[@]}"; }
 
 # The configuration of a named kernel, and where its objects are.
 select_config() {
+  local debug
+  debug=$(debug_of "$1")
+  locate_tree
   config_fragments=("$repo/Kconfig.fragment" "$repo/kernel-config/lab.config")
-  obj=${obj%-guest}
-  [[ $1 != guest ]] || { config_fragments=("$repo/kernel-config/guest.config") obj=$obj-guest; }
+  if [[ $1 == guest ]]; then
+    config_fragments=("$repo/kernel-config/guest.config") obj=$obj-guest
+  elif [[ -n $debug ]]; then
+    config_fragments+=("$repo/kernel-config/debug-$debug.config") obj=$obj-$debug
+  fi
 }
 
-# Write $obj/.config: what the two fragments name, on top of allnoconfig, and
+# Write $obj/.config: what the fragments name, on top of allnoconfig, and
 # nothing else. Untouched if it comes out the same, so that make does not look at
-# every file again. merge_config.sh only warns of an option that got lost.
+# every file again. Of two lines on an option, the last counts. merge_config.sh only
+# warns of an option that got lost.
 configure_kernel() {
   local line lost=()
   mkdir -p "$obj/merge"
@@ -285,7 +299,7 @@ configure_kernel() {
       CONFIG_*=n) ! grep -q "^${line%=n}=" "$obj/merge/.config" || lost+=("$line") ;;
       CONFIG_*) grep -qxF -- "$line" "$obj/merge/.config" || lost+=("$line") ;;
     esac
-  done < <(wanted_config)
+  done < <(wanted_config | awk -F= '/^CONFIG_/ { last[$1] = $0 } END { for (option in last) print last[option] }')
   ((${#lost[@]} == 0)) ||
     die "$ex_failed" "the kernel's configuration lost ${lost[*]}: a dependency is missing or another option selects it; fix ${config_fragments[*]#"$repo/"}"
   cmp -s "$obj/merge/.config" "$obj/.config" || cp "$obj/merge/.config" "$obj/.config"
