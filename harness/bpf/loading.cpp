@@ -48,8 +48,9 @@ void begin_loading(const char* advice) {
 
 void fail_loading(const char* step, int error) {
   throw Error(ExitCode::kEnvironment,
-              fmt::format("Cannot {} the BPF probes: {} ({}); this needs root or CAP_BPF with "
-                          "CAP_PERFMON, and a kernel built with Kconfig.fragment.{}{}",
+              fmt::format("Cannot {} the BPF probes: {} ({}); this needs root or CAP_SYS_ADMIN "
+                          "(CAP_BPF with CAP_PERFMON, where kvm is no module), and a kernel "
+                          "built with Kconfig.fragment.{}{}",
                           step, errno_text(error < 0 ? -error : error),
                           first_warning().empty() ? "libbpf gave no reason" : first_warning(),
                           *advice_at_end() == '\0' ? "" : " ", advice_at_end()));

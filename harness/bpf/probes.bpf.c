@@ -38,12 +38,6 @@ struct trace_event_raw_kvm_exit___dyield {
 	u32 isa;
 } __attribute__((preserve_access_index));
 
-struct trace_event_raw_kvm_directed_yield___dyield {
-	int target_id;
-	unsigned int reason;
-	int yielded;
-} __attribute__((preserve_access_index));
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, u32);
@@ -293,36 +287,38 @@ int BPF_PROG(yield_to_exit, struct kvm_vcpu___dyield *target, int ret)
  * The series' own account, where the kernel has it. Fires behind each yield
  * tried, and once if nobody was.
  */
-SEC("?tp/kvm/kvm_directed_yield")
-int yield_reason(struct trace_event_raw_kvm_directed_yield___dyield *ctx)
+SEC("?tp_btf/kvm_directed_yield")
+int BPF_PROG(yield_reason, unsigned int vcpu_id, int target_id, u32 code,
+	     int yielded)
 {
 	struct dyield_thread *thread = this_thread();
 	struct dyield_reason *reason;
 	struct dyield_counts *c;
-	u32 code = ctx->reason;
-	int yielded = ctx->yielded;
 
 	if (!thread)
-		return PASS_ON;
+		return 0;
 	c = counts_of(thread);
 	if (!c)
-		return PASS_ON;
+		return 0;
+	/* The argument's register has 64 bits; the verifier is to see 32 of
+	 * them checked. */
+	barrier_var(code);
 	if (code > DYIELD_REASON_UNKNOWN)
 		code = DYIELD_REASON_UNKNOWN;
 	reason = &c->reason[code];
-	if (ctx->target_id < 0) {
+	if (target_id < 0) {
 		if (thread->exit_phase != DYIELD_PHASE_MEASURE)
-			return PASS_ON;
+			return 0;
 		reason->tried++;
 		reason->nobody_waiting += thread->exit_waiting;
 		reason->nobody_starved += thread->exit_starved;
-		return PASS_ON;
+		return 0;
 	}
 	if (thread->exit_phase == DYIELD_PHASE_MEASURE && yielded > 0 &&
 	    thread->exit_starved && thread->awaited)
 		reason->starved_to_awaited++;
 	if (thread->phase != DYIELD_PHASE_MEASURE)
-		return PASS_ON;
+		return 0;
 	reason->tried++;
 	if (yielded > 0) {
 		reason->made++;
@@ -333,7 +329,7 @@ int yield_reason(struct trace_event_raw_kvm_directed_yield___dyield *ctx)
 	} else {
 		reason->failed_alone++;
 	}
-	return PASS_ON;
+	return 0;
 }
 
 static void becomes_runnable(struct dyield_thread *thread)

@@ -385,6 +385,30 @@ def races_end_in_order_when_interrupted():
     assert lab.status == 1 and result["ended"] == "interrupted" and 0 < result["rounds"] < 100000, lab.out
 
 
+@test
+def a_user_with_just_the_privileges_that_a_run_needs_can_make_it():
+    # The host's setpriv, with what it is linked to: busybox's keeps the user.
+    tool = pathlib.Path(shutil.which("setpriv"))
+    libraries = re.findall(r"/\S+", subprocess.run(["ldd", tool], capture_output=True, text=True, check=True).stdout)
+    loader = next(path for path in libraries if "/ld-" in path)
+    script = f"""
+        chmod 666 /dev/kvm; mkdir -m 777 /tmp/user; dyield=$(which dyield)
+        as() {{
+            name=$1 caps=$2; shift 2
+            /in/{pathlib.Path(loader).name} --library-path /in /in/setpriv --reuid 1000 --regid 1000 --clear-groups \
+                --inh-caps=$caps --ambient-caps=$caps --bounding-set=$caps "$dyield" -q run unicast --vcpus 4 --cpus 2 \
+                --duration 0.1 -o /tmp/user/$name.json "$@" >/out/$name 2>&1
+            echo "$name $? $(stat -c %u /tmp/user/$name.json)"
+        }}
+        as nothing -all --no-probes; as too-little -all; as modules -all,+bpf,+perfmon; as enough -all,+sys_admin
+        cp /tmp/user/enough.json /out"""
+    lab = Lab("patched", "sh", "-c", script, files=(tool, *libraries))
+    equal("who could run, and whose the file is", lab.out,
+          "nothing 0 1000\ntoo-little 3 \nmodules 3 \nenough 0 1000\n")
+    assert all("CAP_SYS_ADMIN" in lab.files[name] for name in ("too-little", "modules")), lab.files
+    assert json.loads(lab.files["enough.json"])["runs"][0]["status"] == "complete", lab.files
+
+
 POLICIES = "mainline posted pending vector-pending irr-any no-hold ours oracle".split()
 
 
