@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
   put(folder / "bzimage/small", {reinterpret_cast<const char*>(image.data()), image.size()});
   put(folder / "recording/three", recording());
   put(folder / "uart/bytes", {"\x84\x0a\x82\x01\x80h\x80i\x05\x00\x02\x00", 12});
+  put(folder / "guest_memory/ones", {"\x00\x03\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00", 12});
   put(folder / "kernel_log/record", "6,1234,5678901,-;kvm: word\n SUBSYSTEM=cpu\n");
   put(folder / "planted/short", "dy");
   return 0;

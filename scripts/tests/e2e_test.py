@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 LAB = pathlib.Path(__file__).resolve().parent.parent / "lab"
@@ -903,6 +904,7 @@ def a_recording_has_each_pause_exit_and_its_outcome():
 
 
 def run_test(function):
+    begin = time.monotonic()
     try:
         function()
         return None
@@ -910,6 +912,8 @@ def run_test(function):
         return reason
     except (AssertionError, ValueError, KeyError, IndexError) as error:
         return f"{type(error).__name__}: {error}"
+    finally:
+        print(f"e2e: {function.__name__} took {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
 
 
 def main():
