@@ -5,7 +5,7 @@
 
 SEEDS ?= 10
 
-.PHONY: help setup setup-intel setup-amd-ple harness kernels guest-kernel demo demo-linux matrix ablation demo-intel test test-quick robust series-apply series-check series-export lab-shell format clean
+.PHONY: help setup setup-intel setup-amd-ple harness kernels guest-kernel demo demo-linux matrix ablation demo-intel test test-quick robust series-apply series-check series-export series-post lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -67,6 +67,9 @@ series-check: setup ## every patch applies, compiles, is checkpatch and sparse c
 
 series-export: ## write patches/7.3 anew from the branch that scripts/series branch made
 	@scripts/series export
+
+series-post: setup ## make the mails of a posting, with your sign-off; sends nothing
+	@scripts/series post
 
 lab-shell: harness kernels ## a shell in the lab, on the patched kernel
 	@scripts/lab patched --shell

@@ -236,7 +236,10 @@ enum dyield_does {
 	  "every vCPU spins for long, and nobody sends")                       \
 	X(HOSTILE_BESIDE_COMPUTE, hostile_beside_compute, hostile,             \
 	  hostile_apic, X2APIC, DYIELD_DOES_HARM, COMPUTE,                     \
-	  "VMs 0, 2, ... do as hostile-icr, VMs 1, 3, ... compute")
+	  "VMs 0, 2, ... do as hostile-icr, VMs 1, 3, ... compute")            \
+	X(HOSTILE_BOOST_BESIDE_COMPUTE, hostile_boost_beside_compute, hostile, \
+	  hostile_boost, X2APIC, DYIELD_DOES_HARM, COMPUTE,                    \
+	  "VMs 0, 2, ...: all spin for an IPI that vCPU 0 never takes")
 
 /*
  * The workloads of Linux guests, in the same columns; program is the struct

@@ -25,6 +25,7 @@
 #define ACTS		   16 /* in one step of a sender */
 #define SHORT_SPIN	   64 /* PAUSEs at most, behind them */
 #define LONG_SPIN	   16384
+#define BOOST_VECTOR	   0x40
 
 static struct dyield_vcpu *self(u32 me)
 {
@@ -183,6 +184,23 @@ static void spin_step(u32 me)
 	spin(me, LONG_SPIN);
 }
 
+/*
+ * All the others wait for vCPU 0, which computes with every vector masked by
+ * its TPR: for as long as they spin, it is the receiver that has yet to be run.
+ */
+static void boost_step(u32 me)
+{
+	self(me)->harm[READ_ONCE(shared()->phase)]++;
+	if (me == 0) {
+		apic_poke(APIC_TPR, 0xf0);
+		for (volatile u32 left = LONG_SPIN; left; left--)
+			;
+		return;
+	}
+	apic_poke(APIC_ICR, (u64)shared()->apic_id[0] << 32 | BOOST_VECTOR);
+	spin(me, LONG_SPIN);
+}
+
 /* Each 8th IPI gets no EOI: all of its priority and below stay pending, until
  * somebody writes an EOI that matches nothing. */
 static bool unexpected(u32 me, struct frame *frame)
@@ -221,5 +239,11 @@ const struct workload workload_hostile_flood = {
 const struct workload workload_hostile_spin = {
 	.is_sender = every_vcpu,
 	.step = spin_step,
+	.unexpected = unexpected,
+};
+
+const struct workload workload_hostile_boost = {
+	.is_sender = every_vcpu,
+	.step = boost_step,
 	.unexpected = unexpected,
 };

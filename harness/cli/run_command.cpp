@@ -37,6 +37,7 @@ struct Options {
   std::string workload;
   std::uint32_t vcpus = 4, vms = 1, cpus = 0;
   std::string pin = "none";
+  std::uint32_t quota = 0;
   std::uint64_t seed = 1, seeds = 1;
   double duration = 1, warmup = 0.2, limit = 30;
   std::uint32_t think = 256, unit = 64;
@@ -116,6 +117,7 @@ nlohmann::ordered_json dimensions(const Options& options, const Guests& guests, 
                                 {"probes", !options.no_probes},
                                 {"audit", options.audit},
                                 {"fault", options.fault}};
+  if (options.quota != 0) all["quota_percent"] = options.quota;
   if (guests.linux_guest) {
     std::vector<std::string> hidden = options.hide_pv;
     std::ranges::sort(hidden);
@@ -345,6 +347,7 @@ RunConfig run_config(const Options& options) {
   config.vms = options.vms;
   config.cpus = choose_cpus(options.cpus);
   config.pin = options.pin == "each" ? Pin::kEach : Pin::kNone;
+  config.quota = options.quota;
   config.warmup = seconds(options.warmup);
   config.duration = seconds(options.duration);
   config.limit = seconds(options.limit);
@@ -516,6 +519,10 @@ void add_options(CLI::App& sub, Options& options) {
   sub.add_option("--pin", options.pin,
                  "none: the scheduler moves vCPUs among the CPUs; each: one CPU for each vCPU")
       ->check(CLI::IsMember({"none", "each"}))
+      ->capture_default_str();
+  sub.add_option("--quota", options.quota,
+                 "Percent of the CPUs' time that each VM may have, by cgroup; 0 for no limit")
+      ->check(CLI::Range(0, 100))
       ->capture_default_str();
   sub.add_option("--seed", options.seed, "Of the first run")->capture_default_str();
   sub.add_option("--seeds", options.seeds, "Runs, each with the next seed and fresh VMs")

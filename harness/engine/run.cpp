@@ -23,6 +23,7 @@
 
 #include "base/error.h"
 #include "bpf/probes_loader.h"
+#include "engine/cpu_quota.h"
 #include "engine/event_loop.h"
 #include "engine/guest_counts.h"
 #include "engine/guest_memory.h"
@@ -76,6 +77,7 @@ class Runner {
     const std::uint64_t slots = std::uint64_t{config.vms} * config.vcpus;
     const std::uint64_t files = slots + config.vms * kFilesPerVm + kOtherFiles;
     spare_files_ = provide_open_files(files) - files;
+    if (config.quota != 0) quota_.emplace(config.quota, config.vms, config.cpus.size());
     if (config.probes) {
       probes_.emplace(Probes::Config{config.vms, config.vcpus, config.audit});
     }
@@ -253,6 +255,9 @@ class Runner {
       }
     }
     registered_->wait();
+    for (std::uint32_t slot = 0; quota_ && slot < count; slot++) {
+      quota_->limit(tids_[slot], slot / config_.vcpus);
+    }
     for (std::uint32_t slot = 0; probes_ && slot < count; slot++) {
       const std::uint32_t vm = slot / config_.vcpus;
       dyield_thread thread{};
@@ -329,6 +334,9 @@ class Runner {
 
   const RunConfig& config_;
   Fd stopped_event_;  // a vCPU thread ended by itself; why is in thread_failure_
+  // A VM has a thread of the kernel's, kvm-nx-lpage-recovery, in the group of its vCPUs: it
+  // has to go first.
+  std::optional<CpuQuota> quota_;
   std::vector<std::unique_ptr<Vm>> vms_;
   std::optional<Probes> probes_;
   std::optional<PerfCounters> perf_;

@@ -28,6 +28,7 @@ struct RunConfig {
   std::uint32_t vms = 1;
   std::vector<int> cpus;  // the CPUs that the vCPU threads may use
   Pin pin = Pin::kNone;
+  std::uint32_t quota = 0;  // percent of the CPUs' time that each VM may have; 0: no limit
   std::uint64_t seed = 1;
   std::chrono::nanoseconds warmup{};
   std::chrono::nanoseconds duration{};

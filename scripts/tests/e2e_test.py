@@ -191,7 +191,7 @@ def no_seed_makes_the_stale_translation_check_cry_wolf():
 
 
 # By `dyield list`: group, name, text.
-FAIR = {"spin-beside-compute": 2, "hostile-beside-compute": 2}
+FAIR = {"spin-beside-compute": 2, "hostile-beside-compute": 2, "hostile-boost-beside-compute": 2}
 
 
 def workloads():
@@ -298,7 +298,7 @@ def every_check_of_a_workload_can_fail():
 
 
 HOSTILE = ["hostile-icr", "hostile-xapic", "hostile-pv", "hostile-flood", "hostile-spin",
-           "hostile-beside-compute"]
+           "hostile-beside-compute", "hostile-boost-beside-compute"]
 
 
 def hostile_guests(where, kernel, *options, machine=()):
@@ -333,6 +333,25 @@ def a_hostile_guest_on_intel_gets_no_word_and_no_other_vcpu_either():
         yields = hostile_guests(f"APICv {apicv}", "patched", "--duration", "0.04", machine=[
             "--machine", "intel", "--module-arg", f"kvm_intel=enable_apicv={apicv}"])
         assert any(yields.values()), (apicv, yields)
+
+
+@test
+def a_vm_gets_no_more_cpu_time_than_its_quota():
+    run = ("dyield -q run spin-beside-compute --vcpus 2 --vms 2 --cpus 2 --duration 0.2 --warmup 0 --think 64 "
+           "--audit --quota {quota} -o /out/{quota}.json >/dev/null")
+    groups = "find /sys/fs/cgroup -name 'dyield-*' | wc -l; cat /sys/fs/cgroup/cgroup.subtree_control | wc -w"
+    lab = Lab("patched", "sh", "-c",
+              f"set -e; {run.format(quota=20)}; {run.format(quota=0)}; {groups}; "
+              f"umount /sys/fs/cgroup; {run.format(quota=50)}")
+    equal("exit status", lab.status, 3)
+    assert "Cannot limit the CPU time of a VM" in lab.err and "--quota" in lab.err, lab.err
+    assert lab.out.split() == ["0", "0"], f"groups and controllers that are left: {lab.out}"
+    limited, free = (json.loads(lab.files[f"{quota}.json"]) for quota in (20, 0))
+    equal("dimension", limited["dimensions"]["quota_percent"], 20)
+    assert "quota_percent" not in free["dimensions"], free["dimensions"]
+    # Half of two CPUs each without, a fifth of two with, and a period more at the ends.
+    least, most = (counts(result["runs"][0])["work_vm_compute"] for result in (limited, free))
+    assert 0.3 < least / most < 0.7, (least, most)
 
 
 @test

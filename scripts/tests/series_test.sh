@@ -35,6 +35,9 @@ unchanged() {
 mkdir -p "$KERNEL_TREE/virt/kvm" "$DYIELD_PATCHES"
 tree init -q
 touch "$KERNEL_TREE/Kbuild"
+mkdir "$KERNEL_TREE/scripts"
+cp "$here/../../build/linux/src/MAINTAINERS" "$KERNEL_TREE"
+cp "$here/../../build/linux/src/scripts/get_maintainer.pl" "$KERNEL_TREE/scripts"
 printf '%s\n' one two three >"$KERNEL_TREE/virt/kvm/kvm_main.c"
 tree add .
 tree commit -qm base
@@ -114,6 +117,29 @@ cp -r "$tmp/edited" "$tmp/exported"
 git -C "$edited" checkout -q -B dyield-series refs/dyield/base
 expect 'a branch without a commit is refused' 1 'holds no commit' edit export
 verdict 'and no patch is lost' "$(same_files; echo $?)"
+
+# A posting, of what was exported.
+mkdir "$tmp/edited/results"
+expect 'a posting needs results' 1 'not fit to be posted' edit post
+echo 'Text |{demo:unicast:4:shootdowns}' >"$tmp/edited/results/rows"
+cat >"$tmp/edited/results/demo.json" <<'END'
+{"cells": [{"dimensions": {"workload": "unicast", "vcpus": 4}, "metrics": {"shootdowns": {
+  "ratio": {"value": 1.5, "interval": {"low": 1.25, "high": 1.75}}}}}]}
+END
+expect 'numbers that were typed are refused' 1 'other numbers' edit post
+DYIELD_PATCHES=$tmp/edited "$here/../cover-letter" fill
+expect 'post' 0 "git send-email --no-chain-reply-to --to='Paolo Bonzini <pbonzini@redhat.com>'" edit post
+posted=$tmp/build/post
+verdict 'a posting has results and its poster' "$([[ $(grep -c '^Text x1.500 \[1.250, 1.750\]$' "$posted/0000-cover-letter.patch") == 1 &&
+  $(cat "$posted"/*.patch | grep -c '^From: Tester <tester@localhost>$') == 3 &&
+  $(cat "$posted"/*.patch | grep -c '^Signed-off-by: Tester <tester@localhost>$') == 3 ]]; echo $?)"
+tree worktree add -q -b posted "$tmp/posted" "$base"
+verdict 'it applies' "$(git -C "$tmp/posted" am -q "$posted"/000[1-3]-*.patch; echo $?)"
+tree worktree remove --force "$tmp/posted"
+tree branch -q -D posted
+git config --global --unset user.email
+expect 'a poster without a name is refused' 2 'git does not know who' edit post
+git config --global user.email tester@localhost
 
 expect 'the series applies' 0 'now has the 2 patches' "$series" apply
 verdict 'as two commits' "$([[ $(tree log --format=%s "$base.." | paste -sd,) == 'Change it again,Change two' &&
