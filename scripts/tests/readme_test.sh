@@ -51,6 +51,9 @@ run_command() {
     'make test') echo 'is what runs this' ;;
     'make help') make help ;;
     'make series-check') echo 'is a test of its own, just before this one' ;;
+    'make series-post')
+      GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=user.name GIT_CONFIG_VALUE_0=Tester GIT_CONFIG_KEY_1=user.email \
+        GIT_CONFIG_VALUE_1=tester@localhost make series-post ;;
     'make series-apply KERNEL_TREE=~/linux') scratch_tree && make series-apply KERNEL_TREE="$tmp/linux" ;;
     'scripts/kconfig/merge_config.sh -m .config ~/dyield/Kconfig.fragment')
       mkdir -p "$tmp/config" && : >"$tmp/config/.config" &&
