@@ -106,4 +106,15 @@ void CpuQuota::limit(pid_t thread, std::uint32_t vm) const {
   must_put(groups_.at(vm) / "cgroup.threads", std::to_string(thread));
 }
 
+Json CpuQuota::stat() const {
+  Json all = Json::array();
+  for (const fs::path& group : groups_) {
+    std::istringstream lines(read_file(group / "cpu.stat").value_or(""));
+    Json& own = all.emplace_back(Json::object());
+    std::string name;
+    for (std::uint64_t value = 0; lines >> name >> value;) own[name] = value;
+  }
+  return all;
+}
+
 }  // namespace dyield

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <vector>
 
+#include "result/result.h"
+
 namespace dyield {
 
 // A limit of CPU time for each VM of a run: a threaded cgroup (Documentation/admin-guide/
@@ -24,6 +26,9 @@ class CpuQuota {
 
   // Puts a thread of this process under the limit of the VM; throws Error (kEnvironment).
   void limit(pid_t thread, std::uint32_t vm) const;
+  // What cpu.stat says of each VM: usage_usec, nr_throttled, throttled_usec and others; of
+  // all threads since they were put there.
+  [[nodiscard]] Json stat() const;
 
  private:
   void remove_groups() const noexcept;

@@ -377,6 +377,7 @@ Json perf_json(const PerfCounters& counters) {
 
 void Runner::collect() {
   run_.seed = config_.seed;
+  if (quota_) run_.detail["cpu_stat"] = quota_->stat();
   run_.detail["measured_ns"] = measured_.value_or(nanoseconds{}).count();
 
   std::vector<const dyield_shared*> guests;

@@ -349,6 +349,8 @@ def a_vm_gets_no_more_cpu_time_than_its_quota():
     limited, free = (json.loads(lab.files[f"{quota}.json"]) for quota in (20, 0))
     equal("dimension", limited["dimensions"]["quota_percent"], 20)
     assert "quota_percent" not in free["dimensions"], free["dimensions"]
+    for stat in limited["runs"][0]["detail"]["cpu_stat"]:
+        assert stat["nr_throttled"] > 0 and 0 < stat["usage_usec"] < 1e6 * 0.2 * 2, stat
     # Half of two CPUs each without, a fifth of two with, and a period more at the ends.
     least, most = (counts(result["runs"][0])["work_vm_compute"] for result in (limited, free))
     assert 0.3 < least / most < 0.7, (least, most)
