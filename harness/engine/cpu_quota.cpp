@@ -25,6 +25,8 @@ namespace fs = std::filesystem;
 constexpr const char* kRoot = "/sys/fs/cgroup";
 // Short against a run, which shall have many of them; the kernel's default is ten times that.
 constexpr std::uint64_t kPeriodUs = 10'000;
+// The kernel takes no less in a period (min_cfs_quota_period in kernel/sched/core.c).
+constexpr std::uint64_t kLeastUs = 1000;
 constexpr int kMostAttempts = 1000;
 
 [[noreturn]] void refuse(const fs::path& file, int error) {
@@ -47,11 +49,11 @@ void must_put(const fs::path& file, std::string_view text) {
 
 // This process's group; its line in cgroup v2's hierarchy begins with "0::".
 fs::path own_group() {
-  std::istringstream lines(read_file("/proc/self/cgroup").value_or(""));
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("0::/")) return fs::path(kRoot) / line.substr(4);
+  const std::string path = first_field("/proc/self/cgroup", "0::/");
+  if (path.empty() && first_field("/proc/self/cgroup", "0::").empty()) {
+    refuse("/proc/self/cgroup", ENOENT);
   }
-  refuse("/proc/self/cgroup", ENOENT);
+  return fs::path(kRoot) / path;
 }
 
 bool lists(const fs::path& file, std::string_view word) {
@@ -77,9 +79,10 @@ CpuQuota::CpuQuota(std::uint32_t percent, std::uint32_t vms, std::size_t cpus)
     const fs::path control = parent_ / "cgroup.subtree_control";
     enabled_ = !lists(control, "cpu");
     if (enabled_) must_put(control, "+cpu");
-    const std::uint64_t time = std::max<std::uint64_t>(kPeriodUs * cpus * percent / 100, 1000);
+    const std::uint64_t share = cpus * percent;  // percent of one CPU
+    const std::uint64_t period = std::max(kPeriodUs, (kLeastUs * 100 + share - 1) / share);
     for (const fs::path& group : groups_) {
-      must_put(group / "cpu.max", fmt::format("{} {}", time, kPeriodUs));
+      must_put(group / "cpu.max", fmt::format("{} {}", period * share / 100, period));
     }
   } catch (...) {
     remove_groups();

@@ -38,6 +38,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static std::array<dyield_shared, 2> guests;
   fill(guests[0], pattern);
   fill(guests[1], pattern.subspan(pattern.size() / 2));
+  // Few inputs would have a code that there is.
+  guests[0].error.code = data[3] / 2U % 16U;
   const std::array<const dyield_shared*, 2> memory = {&guests[0], &guests[1]};
 
   Result result;

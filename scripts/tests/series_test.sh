@@ -10,6 +10,7 @@ series=$here/../series
 
 # No configuration of the user's or the machine's changes what is tested.
 export GIT_CONFIG_GLOBAL=$tmp/gitconfig GIT_CONFIG_NOSYSTEM=1
+src=${DYIELD_BUILD:-$here/../../build}/linux/src
 export DYIELD_BUILD=$tmp/build DYIELD_PATCHES=$tmp/patches KERNEL_TREE=$tmp/linux
 git config --global user.name Tester
 git config --global user.email tester@localhost
@@ -36,8 +37,8 @@ mkdir -p "$KERNEL_TREE/virt/kvm" "$DYIELD_PATCHES"
 tree init -q
 touch "$KERNEL_TREE/Kbuild"
 mkdir "$KERNEL_TREE/scripts"
-cp "$here/../../build/linux/src/MAINTAINERS" "$KERNEL_TREE"
-cp "$here/../../build/linux/src/scripts/get_maintainer.pl" "$KERNEL_TREE/scripts"
+cp "$src/MAINTAINERS" "$KERNEL_TREE"
+cp "$src/scripts/get_maintainer.pl" "$KERNEL_TREE/scripts"
 printf '%s\n' one two three >"$KERNEL_TREE/virt/kvm/kvm_main.c"
 tree add .
 tree commit -qm base
