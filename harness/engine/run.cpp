@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,6 +38,27 @@ namespace dyield {
 namespace {
 
 using std::chrono::nanoseconds;
+
+// While it lives, the calling thread goes before all others that are not real-time
+// (nice(2) is a thread's own on Linux). Behind a hundred vCPUs on the same CPU the
+// measurement began late and ended late: it took 6.5 s instead of 1. Not a
+// real-time class: a guest that rings its doorbells without end would have the
+// thread take a CPU from its neighbours. Best effort, as it takes CAP_SYS_NICE.
+class GoFirst {
+ public:
+  GoFirst() : before_(::getpriority(PRIO_PROCESS, 0)) {
+    if (::setpriority(PRIO_PROCESS, 0, -20) != 0) {
+      spdlog::debug("the event loop runs at nice {}: it may not raise its priority", before_);
+    }
+  }
+  // Threads inherit it: the next run's vCPUs must not.
+  ~GoFirst() { ::setpriority(PRIO_PROCESS, 0, before_); }
+  GoFirst(const GoFirst&) = delete;
+  GoFirst& operator=(const GoFirst&) = delete;
+
+ private:
+  int before_;
+};
 
 // Makes KVM_RUN return; its handler does nothing.
 constexpr int kKickSignal = SIGUSR1;
@@ -141,7 +163,11 @@ class Runner {
       }
     });
     start_threads();
-    loop_.run();
+    {
+      const GoFirst go_first;
+      release_threads();
+      loop_.run();
+    }
     collect_memory();
     stop_threads();
     // Only now: registers can be read of a vCPU that is out of KVM_RUN.
@@ -275,7 +301,6 @@ class Runner {
       perf_audit_.emplace(kvm_events(), tids_, spare_files_);
       perf_audit_->start();
     }
-    release_threads();
   }
 
   // Also when the start failed half-way: no thread is left behind the gate.

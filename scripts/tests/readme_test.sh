@@ -50,7 +50,7 @@ run_command() {
     'make ablation') make ablation SEEDS=1 ABLATION_OPTIONS="--only peers --cell unicast:4:2 --duration 0.05 --out $tmp/ablation" ;;
     'make test') echo 'is what runs this' ;;
     'make help') make help ;;
-    'make series-check') echo 'is a test of its own, just before this one' ;;
+    'make series-check') echo 'is a test of its own' ;;
     'make series-post')
       GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=user.name GIT_CONFIG_VALUE_0=Tester GIT_CONFIG_KEY_1=user.email \
         GIT_CONFIG_VALUE_1=tester@localhost make series-post ;;
