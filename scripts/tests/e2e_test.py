@@ -579,6 +579,18 @@ def several_vms_and_many_vcpus_come_up():
 
 
 @test
+def sixty_four_vms_of_sixteen_vcpus_run_in_64_mib_of_the_harness_own():
+    lab = Lab("patched", "dyield", "-q", "run", "all-to-all", "--vms", "64", "--vcpus", "16", "--cpus", "2", "--duration",
+              "0.1", "--warmup", "0", "--think", "16", "--limit", "60", "-o", "/out/r.json", machine=["--memory", "4096"])
+    run = lab.run()
+    assert run["status"] == "complete" and not run["notes"], (run["status"], run["reason"], run["notes"])
+    vms = run["detail"]["vms"]
+    equal("VMs and vCPUs", [len(vm["vcpus"]) for vm in vms].count(16), 64)
+    assert run["detail"]["whole_run"]["shootdowns"] > 0, run["detail"]["whole_run"]
+    assert run["detail"]["own_memory_bytes"] <= 64 << 20, run["detail"]["own_memory_bytes"]
+
+
+@test
 def a_result_says_that_it_comes_from_the_lab():
     lab = dyield("mainline", "unicast")
     environment = json.loads(lab.files["r.json"])["environment"]
