@@ -4,6 +4,17 @@
 # the scripts, which have --help.
 
 SEEDS ?= 10
+SERIES ?= 7.3
+
+# A backport has everything of its own: source, kernels, harness, results.
+ifneq ($(SERIES),7.3)
+ifeq ($(wildcard patches/$(SERIES)/series),)
+$(error there is no patches/$(SERIES)/series; take SERIES=6.12, or leave it out)
+endif
+override export DYIELD_PATCHES := $(CURDIR)/patches/$(SERIES)
+override export DYIELD_BUILD := $(or $(DYIELD_BUILD),$(CURDIR)/build)/$(SERIES)
+endif
+BUILD := $(or $(DYIELD_BUILD),build)
 
 .PHONY: help setup setup-intel setup-amd-ple harness kernels guest-kernel demo demo-linux matrix ablation demo-intel test test-quick robust series-apply series-check series-export series-post lab-shell format clean
 .DEFAULT_GOAL := help
@@ -11,8 +22,8 @@ SEEDS ?= 10
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 	@echo
-	@echo 'Variables: SEEDS=N (demo, matrix; default 10), KERNEL_TREE=/path (a kernel source of your own),'
-	@echo 'DYIELD_BUILD=/path (instead of build/).'
+	@echo 'Variables: SEEDS=N (demo, matrix; default 10), SERIES=6.12 (the backport: setup, kernels, demo, series-check, ...),'
+	@echo 'KERNEL_TREE=/path (a kernel source of your own), DYIELD_BUILD=/path (instead of build/).'
 
 setup: ## install what is missing (as root), fetch the kernel source
 	@scripts/setup
@@ -46,9 +57,9 @@ demo-intel: setup-intel harness kernels ## the same on kvm-intel, with APICv off
 
 demo-linux: setup-amd-ple harness kernels guest-kernel ## the same with Linux guests, then programs in them
 	@scripts/matrix --rows linux-munmap,linux-madvise,linux-mprotect,linux-membarrier --overcommit 2 \
-	  --pin none --seeds $(SEEDS) --out build/results/demo-linux $(DEMO_OPTIONS)
+	  --pin none --seeds $(SEEDS) --out $(BUILD)/results/demo-linux $(DEMO_OPTIONS)
 	@scripts/matrix --rows linux-stress-tlb,linux-stress-mprotect,linux-hackbench,linux-pigz --overcommit 2 \
-	  --pin none --duration 1 --seeds $(SEEDS) --out build/results/demo-linux-programs $(DEMO_OPTIONS)
+	  --pin none --duration 1 --seeds $(SEEDS) --out $(BUILD)/results/demo-linux-programs $(DEMO_OPTIONS)
 
 test: setup ## run every test; closes with "N passed, N failed, N skipped"
 	@scripts/test
@@ -65,7 +76,7 @@ series-apply: ## git am the series into KERNEL_TREE, after saying what applies
 series-check: setup ## every patch applies, compiles, is checkpatch and sparse clean
 	@scripts/series check
 
-series-export: ## write patches/7.3 anew from the branch that scripts/series branch made
+series-export: ## write the patches anew from the branch that scripts/series branch made
 	@scripts/series export
 
 series-post: setup ## make the mails of a posting, with your sign-off; sends nothing
@@ -78,4 +89,4 @@ format: ## format the C and C++ sources
 	@scripts/format
 
 clean: ## remove what was made, but not the kernel source and the compiler cache
-	rm -rf build/harness build/kernels build/lab build/results build/linux/obj
+	rm -rf $(addprefix $(BUILD)/,harness kernels lab results linux/obj)

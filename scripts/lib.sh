@@ -9,9 +9,9 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$(realpath -m "${DYIELD_BUILD:-$repo/build}")
 series_dir=$(realpath -m "${DYIELD_PATCHES:-$repo/patches/7.3}")
 lab_dir=$repo/patches/lab
-# The one place that names the supported kernel branch.
-# shellcheck disable=SC2034
-kernel_branch=7.3
+# The kernel branch: that of the series' base.
+kernel_branch=$(sed -nE 's/^# base: *([0-9]+\.[0-9]+).*/\1/p' "$series_dir/series" 2>/dev/null || :)
+: "${kernel_branch:=7.3}"
 
 # Exit codes, the same in every tool of the repository.
 # shellcheck disable=SC2034
@@ -268,20 +268,19 @@ kernel_make() {
     KCFLAGS="-fdebug-prefix-map=$src/= -fdebug-prefix-map=$obj/= $debug_flags" "$@" 9>&-
 }
 
-config_fragments=("$repo/Kconfig.fragment" "$repo/kernel-config/lab.config")
 wanted_config() { cat "${config_fragments[@]}"; }
 
-# The configuration of a named kernel, and where its objects are.
+# The configuration of a named kernel, and where its objects are. A branch may have a
+# fragment of its own, for options that it lacks.
 select_config() {
   local debug
   debug=$(debug_of "$1")
   locate_tree
   config_fragments=("$repo/Kconfig.fragment" "$repo/kernel-config/lab.config")
-  if [[ $1 == guest ]]; then
-    config_fragments=("$repo/kernel-config/guest.config") obj=$obj-guest
-  elif [[ -n $debug ]]; then
-    config_fragments+=("$repo/kernel-config/debug-$debug.config") obj=$obj-$debug
-  fi
+  [[ $1 != guest ]] || config_fragments=("$repo/kernel-config/guest.config") obj=$obj-guest
+  [[ ! -r $repo/kernel-config/$kernel_branch.config ]] ||
+    config_fragments+=("$repo/kernel-config/$kernel_branch.config")
+  [[ -z $debug ]] || config_fragments+=("$repo/kernel-config/debug-$debug.config") obj=$obj-$debug
 }
 
 # Write $obj/.config: what the fragments name, on top of allnoconfig, and

@@ -78,6 +78,11 @@ struct kvm_vcpu {
   dyield_u16 state;
 };
 
+/* What 6.12 walks the vCPUs by. */
+#define kvm_for_each_vcpu(i, vcpu, kvm)                                                           \
+  for ((i) = 0; (i) < (unsigned long)(kvm)->online_vcpus && ((vcpu) = (kvm)->vcpu_array.vcpu[i]); \
+       (i)++)
+
 static inline struct kvm_vcpu* xa_load(struct xarray* array, unsigned long i) {
   return array->vcpu[i];
 }
