@@ -16,7 +16,7 @@ override export DYIELD_BUILD := $(or $(DYIELD_BUILD),$(CURDIR)/build)/$(SERIES)
 endif
 BUILD := $(or $(DYIELD_BUILD),build)
 
-.PHONY: help setup setup-intel setup-amd-ple harness kernels guest-kernel demo demo-linux matrix ablation demo-intel test test-quick robust series-apply series-check series-export series-post lab-shell format clean
+.PHONY: help setup setup-intel setup-amd-ple harness kernels guest-kernel demo demo-linux matrix ablation demo-intel test test-quick robust series-apply series-check series-check-more series-export series-post lab-shell format clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -75,6 +75,10 @@ series-apply: ## git am the series into KERNEL_TREE, after saying what applies
 
 series-check: setup ## every patch applies, compiles, is checkpatch and sparse clean
 	@scripts/series check
+
+series-check-more: ## with gcc and clang W=1, arm64, s390, riscv; boot each prefix (an hour)
+	@scripts/setup checks
+	@scripts/series check-more
 
 series-export: ## write the patches anew from the branch that scripts/series branch made
 	@scripts/series export
