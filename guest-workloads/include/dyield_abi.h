@@ -123,6 +123,8 @@ enum dyield_does {
 	DYIELD_DOES_HARM = 1 << 6,     /* what no sane guest does */
 	DYIELD_DOES_PROGRAMS = 1 << 7, /* runs programs of others, in Linux */
 	DYIELD_DOES_ALIKE = 1 << 8,    /* the same on every vCPU */
+	/* by a module of the guest's Linux, which publishes whom it awaits */
+	DYIELD_DOES_MODULE = 1 << 9,
 };
 
 /*
@@ -272,6 +274,15 @@ enum dyield_does {
 	X(LINUX_MEMBARRIER, linux_membarrier, linux, membarrier, LINUX,        \
 	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE, LINUX_MEMBARRIER,             \
 	  "every thread does membarrier(PRIVATE_EXPEDITED)")                   \
+	X(LINUX_SMP_CALL, linux_smp_call, linux, smp_call, LINUX,              \
+	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE | DYIELD_DOES_MODULE,          \
+	  LINUX_SMP_CALL,                                                      \
+	  "every CPU does smp_call_function_many(some others), waits")         \
+	X(LINUX_SMP_CALL_NOWAIT, linux_smp_call_nowait, linux,                 \
+	  smp_call_nowait, LINUX,                                              \
+	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE | DYIELD_DOES_MODULE,          \
+	  LINUX_SMP_CALL_NOWAIT,                                               \
+	  "the same, waiting only while its last call there is pending")       \
 	X(LINUX_FUTEX, linux_futex, linux, futex, LINUX,                       \
 	  DYIELD_DOES_WAKES | DYIELD_DOES_ALIKE, LINUX_FUTEX,                  \
 	  "pairs of threads wake each other by futex in turn")                 \

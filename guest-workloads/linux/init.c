@@ -266,6 +266,8 @@ int main(void)
 			at_measure.tlb[i] - at_start.tlb[i];
 		vcpu->flushes[DYIELD_PHASE_MEASURE] =
 			at_end.tlb[i] - at_measure.tlb[i];
+		if (program->counts_calls_run)
+			continue;
 		vcpu->calls_run[DYIELD_PHASE_WARMUP] =
 			at_measure.call[i] - at_start.call[i];
 		vcpu->calls_run[DYIELD_PHASE_MEASURE] =

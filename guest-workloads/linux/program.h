@@ -27,6 +27,9 @@ struct linux_program {
 	bool one_sender;
 	/* May its threads leave their vCPUs? */
 	bool roams;
+	/* Is it the one that counts the calls that ran? Else the kernel's
+	 * account stands for them, of the IPIs that they came by. */
+	bool counts_calls_run;
 	/* Are the other vCPUs for what thread 0 starts? Then no thread
 	 * computes. */
 	bool alone;

@@ -49,7 +49,7 @@ struct Options {
   std::string resume;
   bool aa = false;
   bool no_probes = false, audit = false, json = false, dry_run = false;
-  std::string guest_kernel, guest_initramfs, guest_append;
+  std::string guest_kernel, guest_initramfs, guest_modules, guest_append;
   std::optional<std::uint32_t> guest_memory;
   std::vector<std::string> hide_pv;
   bool xapic = false;
@@ -81,13 +81,23 @@ Guests read_guests(const Options& options) {
     guests.payload = Payload::from_file(find_payload(options.payload));
     return guests;
   }
-  const bool programs = (find_workload(options.workload).does & DYIELD_DOES_PROGRAMS) != 0;
+  const WorkloadInfo& workload = find_workload(options.workload);
+  const bool programs = (workload.does & DYIELD_DOES_PROGRAMS) != 0;
   std::vector<std::byte> initramfs = read_guest_file(
       programs ? find_beside(options.guest_initramfs, "linux-programs", "guest's programs",
                              "make setup-amd-ple harness", "--guest-initramfs")
                : find_beside(options.guest_initramfs, "linux-initramfs", "guest initramfs",
                              "make harness", "--guest-initramfs"),
       "guest initramfs");
+  // An initramfs can be several archives in a row, each of whole words.
+  if (workload.has_module()) {
+    const std::vector<std::byte> modules = read_guest_file(
+        find_beside(options.guest_modules, "guest-modules", "archive of the guest kernel's module",
+                    "scripts/kernel build guest", "--guest-modules"),
+        "archive of the guest kernel's module");
+    initramfs.resize((initramfs.size() + 3) / 4 * 4);
+    initramfs.insert(initramfs.end(), modules.begin(), modules.end());
+  }
   // It is there twice, packed and unpacked, until the guest is up.
   const std::size_t mib = options.guest_memory.value_or(128 + 2 * (initramfs.size() >> 20));
   guests.linux_guest = {
@@ -578,6 +588,9 @@ void add_options(CLI::App& sub, Options& options) {
       ->type_name("FILE");
   sub.add_option("--guest-initramfs", options.guest_initramfs,
                  "Their initramfs; its /init keeps to guest-workloads/include/dyield_abi.h")
+      ->type_name("FILE");
+  sub.add_option("--guest-modules", options.guest_modules,
+                 "Archive of its module (cpio), for the linux-smp-call workloads")
       ->type_name("FILE");
   sub.add_option("--guest-memory", options.guest_memory,
                  "MiB of each Linux VM (default: 128, and more for a large initramfs)")

@@ -79,7 +79,7 @@ Json latency(std::span<const Vcpus> guests, dyield_latency which) {
 // A complete run's contradiction, or nothing.
 std::string contradiction(Vcpus vcpus, const WorkloadInfo& workload) {
   const unsigned does = workload.does;
-  if (workload.linux_guest()) {
+  if (workload.linux_guest() && !workload.has_module()) {
     // By the guest kernel's own account (/proc/interrupts).
     const auto work =
         whole_run(vcpus, &dyield_vcpu::shootdowns) + whole_run(vcpus, &dyield_vcpu::calls);

@@ -57,6 +57,18 @@ TEST(GuestCounts, IpisThatNobodyAcknowledgedFailTheRun) {
   EXPECT_EQ(run.reason, "3 IPIs were sent and 2 flushes acknowledged");
 }
 
+TEST(GuestCounts, CallsOfALinuxGuestsModuleThatDidNotRunFailTheRun) {
+  Memory guests;
+  guests.first->vcpu[0].calls[DYIELD_PHASE_MEASURE] = 3;
+  guests.first->vcpu[1].calls_run[DYIELD_PHASE_MEASURE] = 2;
+  dyield::Run run = guests.collect(config_of(DYIELD_WORKLOAD_LINUX_SMP_CALL));
+  EXPECT_EQ(run.status, RunStatus::kFailed);
+  EXPECT_EQ(run.reason, "3 calls were made and 2 run");
+  // By the kernel's account it is the IPIs that are counted: no more than some.
+  run = guests.collect(config_of(DYIELD_WORKLOAD_LINUX_MEMBARRIER));
+  EXPECT_EQ(run.status, RunStatus::kComplete);
+}
+
 // What a guest that has gone wrong, or was taken over, leaves in its memory.
 TEST(GuestCounts, WhateverAGuestWritesGivesARunThatCanBeWrittenAndASentence) {
   std::mt19937_64 random(1);

@@ -19,6 +19,7 @@
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -138,13 +139,13 @@ class Runner {
     for (std::uint32_t i = 0; i < vms_.size(); i++) {
       Vm& vm = *vms_[i];
       // A guest can ring as often and as early as it likes.
-      loop_.on_event(vm.doorbell(DYIELD_PORT_READY), [this, rung = false]() mutable {
-        if (!std::exchange(rung, true) && ++ready_ == vms_.size()) start();
+      loop_.on_event(vm.doorbell(DYIELD_PORT_READY), [this, i] {
+        if (ready_.insert(i).second && ready_.size() == vms_.size()) start();
       });
-      loop_.on_event(vm.doorbell(DYIELD_PORT_DONE), [this, i, rung = false]() mutable {
+      loop_.on_event(vm.doorbell(DYIELD_PORT_DONE), [this, i] {
         if (phase_ != DYIELD_PHASE_STOP) {
           end(RunStatus::kFailed, fmt::format("VM {} says that it has stopped, {}", i, moment()));
-        } else if (!std::exchange(rung, true) && ++done_ == vms_.size()) {
+        } else if (done_.insert(i).second && done_.size() == vms_.size()) {
           end(RunStatus::kComplete, "");
         }
       });
@@ -238,7 +239,7 @@ class Runner {
   std::string describe_hang() const {
     std::string text =
         fmt::format("the guests did not {} within {} ms",
-                    ready_ < vms_.size() ? "come up" : "stop after the measurement",
+                    ready_.size() < vms_.size() ? "come up" : "stop after the measurement",
                     std::chrono::duration_cast<std::chrono::milliseconds>(config_.limit).count());
     std::vector<VcpuState> states;
     for (std::uint32_t v = 0; v < vms_.size(); v++) {
@@ -251,7 +252,11 @@ class Runner {
     text += describe_stuck(std::move(states), kMostStuck, [this](const VcpuState& state) {
       return vms_[state.vm]->vcpus()[state.vcpu].describe_registers();
     });
-    return text + vms_.front()->last_words();
+    // Of the first VM that it is about.
+    const auto& others = ready_.size() < vms_.size() ? ready_ : done_;
+    std::uint32_t late = 0;
+    while (others.contains(late) && late + 1 < vms_.size()) late++;
+    return text + vms_[late]->last_words();
   }
 
   // Does Linux run in the VMs?
@@ -369,7 +374,7 @@ class Runner {
   std::uint64_t spare_files_ = 0;
   EventLoop loop_;
 
-  std::size_t ready_ = 0, done_ = 0;            // VMs
+  std::set<std::uint32_t> ready_, done_;        // VMs that have said so
   dyield_phase phase_ = DYIELD_PHASE_BOOT;      // the guests can write theirs
   static constexpr const char* kHang = "hang";  // worded when the threads are stopped
   EventLoop::Clock::time_point created_{}, started_{};
@@ -415,6 +420,7 @@ void Runner::collect() {
 
 void Runner::collect_probes() {
   auto& counts = run_.counts;
+  const WorkloadInfo& info = workload_info(config_.workload);
   for (const dyield_counts& c : probes_->counts()) {
     const auto add = [&](const char* name, const dyield_u64(&by_phase)[DYIELD_PHASES]) {
       counts[name] += by_phase[DYIELD_PHASE_MEASURE];
@@ -422,7 +428,7 @@ void Runner::collect_probes() {
     add("pause_exits", c.pause_exits);
     add("yields_tried", c.yields_tried);
     add("yields_made", c.yields_made);
-    if (linux_guest()) continue;
+    if (!info.publishes()) continue;
     add("pause_exits_waiting", c.pause_exits_waiting);
     add("pause_exits_starved", c.pause_exits_starved);
     add("starved_to_awaited", c.starved_to_awaited);
@@ -433,7 +439,7 @@ void Runner::collect_probes() {
     add("ipis_to_waiting", c.ipis_to_waiting);
   }
   // Linux does not publish whom a vCPU awaits: what rests on that is absent, not zero.
-  if (!linux_guest()) {
+  if (info.publishes()) {
     counts["pause_exits_wasted"] = counts["pause_exits_starved"] - counts["starved_to_awaited"];
     counts["pause_exits_nothing_to_gain"] =
         counts["pause_exits_waiting"] - counts["pause_exits_starved"];
@@ -491,7 +497,7 @@ void Runner::collect_reasons() {
                      {"while_waiting", sum(&dyield_reason::while_waiting)},
                      {"to_awaited", sum(&dyield_reason::to_awaited)},
                      {"starved_to_awaited", sum(&dyield_reason::starved_to_awaited)}};
-    if (i == DYIELD_REASON_UNKNOWN || linux_guest()) continue;
+    if (i == DYIELD_REASON_UNKNOWN || !workload_info(config_.workload).publishes()) continue;
     for (const char* field : {"while_waiting", "to_awaited", "starved_to_awaited"}) {
       run_.counts[fmt::format("{}_{}", name, field)] = reasons[name][field].get<std::uint64_t>();
     }
@@ -524,7 +530,7 @@ void Runner::collect_delays() {
     run_.detail["histograms"][name] = {
         {"meaning", meaning}, {"unit", "ns"}, {"edges", edges}, {"counts", std::move(per_vm)}};
   };
-  if (!linux_guest()) {
+  if (workload_info(config_.workload).publishes()) {
     collect("receiver_delay",
             "from an awaited IPI to a vCPU without a CPU until it has one; a row a VM",
             &dyield_vm::ipi_to_running);

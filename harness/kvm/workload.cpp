@@ -28,6 +28,21 @@ const auto& find_row(const Rows& rows, std::string_view name, std::string_view w
   return *found;
 }
 
+// The bugs that are in a Linux guest's programs, or in its module.
+bool linux_has(dyield_fault fault, const WorkloadInfo& workload) {
+  switch (fault) {
+    case DYIELD_FAULT_NONE:
+    case DYIELD_FAULT_EARLY_FREE:
+    case DYIELD_FAULT_NO_LOCK:
+      return true;
+    case DYIELD_FAULT_LOST_CALL:
+    case DYIELD_FAULT_DOUBLE_CALL:
+      return workload.has_module();
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 const WayInfo& way_info(dyield_way way) {
@@ -86,11 +101,11 @@ void check_workload(const WorkloadInfo& workload, std::uint32_t vcpus, std::uint
                             "{}; ask for fewer, or take another way (`dyield list`).",
                             workload.name, vcpus, way.text, way.max_vcpus));
   }
-  if (workload.linux_guest() && fault.id != DYIELD_FAULT_NONE &&
-      fault.id != DYIELD_FAULT_EARLY_FREE && fault.id != DYIELD_FAULT_NO_LOCK) {
+  if (workload.linux_guest() && !linux_has(fault.id, workload)) {
     throw Error(ExitCode::kUsage,
                 fmt::format("--fault {} has no place in {}: nothing would come of it, for Linux "
-                            "guests have early-free and no-lock only.",
+                            "guests have early-free and no-lock only, and the linux-smp-call ones "
+                            "lost-call and double-call.",
                             fault.name, workload.name));
   }
   if (workload.has_neighbours() && vms < 2) {

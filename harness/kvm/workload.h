@@ -37,6 +37,10 @@ struct WorkloadInfo {
   [[nodiscard]] bool has_neighbours() const { return beside != id; }
   // Does Linux run it, and not the payload?
   [[nodiscard]] bool linux_guest() const { return way == DYIELD_WAY_LINUX; }
+  // Is it a module of the guest's Linux that does it?
+  [[nodiscard]] bool has_module() const { return (does & DYIELD_DOES_MODULE) != 0; }
+  // Does the guest say whom a vCPU awaits? Linux itself does not.
+  [[nodiscard]] bool publishes() const { return !linux_guest() || has_module(); }
 };
 // All of them, by identifier.
 std::span<const WorkloadInfo> workloads();

@@ -66,5 +66,21 @@ TEST(Workload, EveryFaultHasAWorkloadAndIsRefusedByOthers) {
   }
 }
 
+TEST(Workload, OnlyAModuleMakesLinuxSayWhomItAwaits) {
+  EXPECT_TRUE(find_workload("call-wait").publishes());
+  EXPECT_TRUE(find_workload("linux-smp-call-nowait").publishes());
+  EXPECT_FALSE(find_workload("linux-membarrier").publishes());
+}
+
+TEST(Workload, CallsAreLostWhereTheModuleMakesThem) {
+  for (const char* fault : {"lost-call", "double-call"}) {
+    for (const char* name : {"linux-smp-call", "linux-smp-call-nowait"}) {
+      EXPECT_NO_THROW(check_workload(find_workload(name), 4, 1, find_fault(fault))) << name;
+    }
+    expect_refused(find_workload("linux-membarrier"), 4, 1, "nothing would come of it", fault);
+  }
+  expect_refused(find_workload("linux-smp-call"), 4, 1, "nothing would come of it", "lost-ipi");
+}
+
 }  // namespace
 }  // namespace dyield
