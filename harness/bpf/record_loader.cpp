@@ -33,7 +33,8 @@ std::optional<Fd> find_map(bpf_map_type type, std::size_t value_size) {
 
 }  // namespace
 
-RecordProbes::RecordProbes(const std::vector<pid_t>& processes, Handler handler)
+RecordProbes::RecordProbes(const std::vector<pid_t>& processes, std::uint32_t buffer,
+                           Handler handler)
     : handler_(std::move(handler)) {
   begin_loading("");
   const RunningTypes types;
@@ -48,6 +49,7 @@ RecordProbes::RecordProbes(const std::vector<pid_t>& processes, Handler handler)
     check_loading("share", bpf_map__reuse_fd(skeleton_->maps.threads, threads->get()));
     check_loading("share", bpf_map__reuse_fd(skeleton_->maps.shared, shared->get()));
   }
+  check_loading("size", bpf_map__set_max_entries(skeleton_->maps.decisions, buffer));
   check_loading("select", bpf_program__set_autoload(skeleton_->progs.pv_send_ipi,
                                                     types.has("kvm_pv_send_ipi", BTF_KIND_FUNC)));
   check_loading("load", record_bpf::load(skeleton_.get()));

@@ -22,8 +22,10 @@ class RecordProbes {
   // Called with each decision, a struct dyield_decision cut off behind its states.
   using Handler = std::function<void(std::string_view decision)>;
 
-  // Of the vCPUs of these processes; of all if there are none. Throws Error (kEnvironment).
-  RecordProbes(const std::vector<pid_t>& processes, Handler handler);
+  // Of the vCPUs of these processes; of all if there are none. What has not been consumed
+  // is in a buffer of so many bytes, whole pages and a power of two. Throws Error
+  // (kEnvironment).
+  RecordProbes(const std::vector<pid_t>& processes, std::uint32_t buffer, Handler handler);
   ~RecordProbes();
   RecordProbes(const RecordProbes&) = delete;
   RecordProbes& operator=(const RecordProbes&) = delete;

@@ -16,7 +16,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, u32);
 	__type(value, struct dyield_watched);
-	__uint(max_entries, DYIELD_WATCH_VCPUS);
+	__uint(max_entries, 1); /* set by the harness */
 } watched SEC(".maps");
 
 /* What a new element begins with: too large for the stack. Never written. */

@@ -5,7 +5,7 @@
 
 #include "probes.h"
 
-/* vCPU threads that can be watched at a time. */
+/* vCPU threads that can be watched at a time, unless told otherwise. */
 #define DYIELD_WATCH_VCPUS 4096
 /* vCPUs that are looked at for who else has an IPI pending. */
 #define DYIELD_WATCH_SCAN  512

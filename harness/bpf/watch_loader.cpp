@@ -15,7 +15,7 @@
 
 namespace dyield {
 
-WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed) {
+WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed, std::uint32_t threads) {
   begin_loading("");
   const RunningTypes types;
   require_kvm(types);
@@ -30,6 +30,7 @@ WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed) {
         std::pair{programs.pv_send_ipi, types.has("kvm_pv_send_ipi", BTF_KIND_FUNC)}}) {
     check_loading("select", bpf_program__set_autoload(program, wanted));
   }
+  check_loading("size", bpf_map__set_max_entries(skeleton_->maps.watched, threads));
   check_loading("load", watch_bpf::load(skeleton_.get()));
   choose_processes(skeleton_->maps.processes, processes);
   if (timed) {

@@ -21,9 +21,9 @@ namespace dyield {
 class WatchProbes {
  public:
   // The vCPUs of these processes; of all if there are none. `timed` has the kernel take the time
-  // of every run of a BPF program (of others, too), which costs some itself. Throws Error
-  // (kEnvironment).
-  explicit WatchProbes(const std::vector<pid_t>& processes, bool timed = false);
+  // of every run of a BPF program (of others, too), which costs some itself. There is room for
+  // so many vCPU threads. Throws Error (kEnvironment).
+  WatchProbes(const std::vector<pid_t>& processes, bool timed, std::uint32_t threads);
   ~WatchProbes();
   WatchProbes(const WatchProbes&) = delete;
   WatchProbes& operator=(const WatchProbes&) = delete;

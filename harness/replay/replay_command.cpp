@@ -110,6 +110,10 @@ ExitCode run_replay(const ReplayOptions& options) {
              std::uint64_t{head.decisions}, vms.size(), kernel,
              head.emulated != 0 ? " (emulated)" : "", std::uint64_t{head.lost},
              std::uint64_t{head.not_kept});
+  if (head.lost + head.not_kept > 0) {
+    fmt::print(
+        "INCOMPLETE: what is missing is not missing at random, so neither are the shares.\n\n");
+  }
   fmt::print("{:<10} {:>10} {:>7} {:>7} {:>10} {:>7}\n", "policy", "yields", "same", "hit",
              "precision", "recall");
   for (const Outcome& o : outcomes) {

@@ -44,7 +44,8 @@ A row is a VM or one of its vCPUs:
 A hit is likely, not certain, to be whom the spinning vCPU waits for: another vCPU may have sent
 that IPI. As the series goes by the same rule, compare kernels by PAUSE/s and recv99, not by hit.
 n/a: this kernel has no such tier. "tiers by tracepoint": the kernel says why it chose (the
-series); "by state": concluded from the target's state. "lost" counts what the probes missed.
+series); "by state": concluded from the target's state. "lost" counts what the probes missed,
+and each time that a vCPU beyond --threads came.
 
 On a terminal the table is redrawn in place, else printed anew for each interval. --json
 prints an object a line for each interval, with counts in it (dyield.watch/1).
@@ -61,12 +62,15 @@ struct WatchOptions {
   std::uint64_t count = 0;
   bool json = false;
   bool cost = false;
+  std::uint32_t threads = DYIELD_WATCH_VCPUS;
 };
 
 class Watch {
  public:
   explicit Watch(const WatchOptions& options)
-      : options_(options), probes_(options.pids, options.cost), intervals_(probes_.has_reasons()) {
+      : options_(options),
+        probes_(options.pids, options.cost, options.threads),
+        intervals_(probes_.has_reasons()) {
     const char* term = std::getenv("TERM");
     live_ = !options.json && ::isatty(STDOUT_FILENO) == 1 && term != nullptr &&
             std::string_view(term) != "dumb";
@@ -175,6 +179,12 @@ void add_watch_command(CLI::App& app,
   command->add_flag("--json", options->json, "Print an object a line for each interval");
   command->add_flag("--cost", options->cost,
                     "Measure what the probes take, too (the measuring makes them slower)");
+  command
+      ->add_option("--threads", options->threads,
+                   "Room for so many vCPU threads; those beyond it are counted as lost")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
   command->footer(kFooter);
   command->callback([options, select] {
     select([options] {

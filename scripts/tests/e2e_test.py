@@ -10,6 +10,7 @@ import pathlib
 import random
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -732,6 +733,73 @@ def a_linux_guest_that_reuses_pages_early_is_found():
     assert "outlived its shootdown" in lab.run()["reason"], lab.run()
 
 
+MODULE = ("linux-smp-call", "linux-smp-call-nowait")
+
+
+@test
+def calls_by_a_guests_kernel_run_once_each_and_it_is_known_whom_they_wait_for():
+    recall = {}
+    for kernel in "mainline", "patched":
+        done = one_boot(kernel, {
+            name: f"dyield -q run {name} --vcpus 4 --cpus 2 {' '.join(SHORT)} -o /out/{name}.json"
+            for name in MODULE}, machine=["--machine", "amd-ple"])
+        for name, (status, err, text) in done.items():
+            where = f"{kernel} {name}"
+            equal(f"{where}: exit status ({err})", status, "0")
+            (run,) = json.loads(text)["runs"]
+            c, whole = counts(run), run["detail"]["whole_run"]
+            # By the senders, and by the function that was called.
+            equal(f"{where}: calls asked for and run", whole["calls"], whole["calls_run"])
+            (vm,) = run["detail"]["vms"]
+            assert all(v["calls"] > 0 and v["calls_run"] > 0 for v in vm["vcpus"]), (where, vm)
+            # Who does not wait for the call waits before it: its IPIs are awaited later, if at all.
+            equal(f"{where}: IPIs sent to vCPUs that are awaited", c["ipis_awaited"] > 0, name == MODULE[0])
+            assert 0 < c["pause_exits_waiting"] <= c["pause_exits"], (where, c)
+            assert c["yields_to_awaited"] <= c["yields_while_waiting"] <= c["yields_made"], (where, c)
+            recall[kernel, name] = run["metrics"]["recall"]["value"]
+    print("  recall:", ", ".join(f"{k} {n} {r:.3f}" for (k, n), r in recall.items()))
+    assert all(recall["patched", name] > recall["mainline", name] for name in MODULE), recall
+
+
+@test
+def a_call_by_a_guests_kernel_that_is_lost_or_run_twice_is_found():
+    done = one_boot("mainline", {
+        f"{fault}.{name}": f"dyield -q run {name} --fault {fault} --vcpus 2 --cpus 2 {' '.join(SHORT)}"
+        for fault in ("lost-call", "double-call") for name in MODULE}, machine=["--machine", "amd-ple"])
+    for key, (status, err, _) in done.items():
+        equal(f"{key}: exit status ({err})", status, "1")
+        assert re.search(r"called vCPU \d \d+ times, and \d+ calls ran", err), (key, err)
+
+
+@test
+def two_and_four_linux_vms_run_at_once_and_their_results_are_apart():
+    done = one_boot("patched", {
+        f"{name}.{vms}": f"dyield -q run {name} --vms {vms} --vcpus 2 --cpus 2 {' '.join(SHORT)} --audit "
+                         f"-o /out/{name}.{vms}.json" for name in ("linux-madvise", MODULE[0]) for vms in (2, 4)},
+        machine=["--machine", "amd-ple"])
+    for key, (status, err, text) in done.items():
+        equal(f"{key}: exit status ({err})", status, "0")
+        (run,) = json.loads(text)["runs"]
+        c, vms, count = counts(run), run["detail"]["vms"], int(key[-1])
+        equal(f"{key}: VMs", len(vms), count)
+        # Other seeds, so other counts; and the guest of each has verified its own effects.
+        works = [vm["work"] for vm in vms]
+        equal(f"{key}: VMs that differ ({works})", len(set(works)), count)
+        for vm in vms:
+            assert all(v["work"] > 0 for v in vm["vcpus"]), (key, vm)
+            if "shootdowns" in vm:
+                assert vm["shootdowns"] > 0 and vm["checks"] > 0 and vm["flushes"] > 0, (key, vm)
+            else:
+                # Within a phase's edge.
+                assert vm["calls"] > 0 and abs(vm["calls"] - vm["calls_run"]) <= 4, (key, vm)
+        for name in "shootdowns", "calls", "work":
+            if name in c:
+                equal(f"{key}: {name} of all VMs", c[name], sum(vm[name] for vm in vms))
+        bpf = run["detail"]["audit"]["bpf"]
+        assert bpf["yield_to_calls"] > 0 and bpf["yield_to_outside_vm"] == 0, (key, bpf)
+        equal(f"{key}: rows of delays", len(run["detail"]["histograms"]["run_queue_delay"]["counts"]), count)
+
+
 @test
 def a_linux_guest_that_cannot_run_is_a_sentence_with_its_last_lines():
     command = ("dyield -q run linux-boot --vcpus 2 $0 2>/tmp/e; echo $? $(cat /tmp/e); ")
@@ -838,6 +906,22 @@ def a_watch_redraws_a_terminal_and_colours_it_unless_told_not_to():
 
 
 @test
+def a_watch_with_too_little_room_counts_and_shows_what_it_lost():
+    lab = Lab("mainline", "sh", "-c",
+              "dyield -q run all-to-all --vcpus 4 --cpus 2 --duration 60 >/dev/null & one=$!; sleep 2; "
+              "for t in 3 4; do dyield watch --json --threads $t --interval 0.2 --count 2 >/out/$t.ndjson; "
+              "dyield watch --threads $t --interval 0.2 --count 2 | cat >/out/$t.txt; done; kill -INT $one; wait")
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    for threads in 3, 4:
+        *_, last = [json.loads(line) for line in lab.files[f"{threads}.ndjson"].splitlines()]
+        (vm,) = last["vms"]
+        equal("vCPUs", len(vm["vcpus"]), threads)
+        assert (last["lost"] > 0) == (threads == 3), last
+        *_, shown = re.findall(r"lost (\d+)", lab.files[f"{threads}.txt"])
+        assert (int(shown) > 0) == (threads == 3), lab.files[f"{threads}.txt"]
+
+
+@test
 def a_watch_ends_with_the_processes_it_watches():
     lab = Lab("mainline", "sh", "-c",
               "dyield -q run unicast --cpus 2 --duration 60 >/dev/null & one=$!; sleep 1; "
@@ -934,6 +1018,7 @@ def a_recording_has_each_pause_exit_and_its_outcome():
                   "dyield record -o /out/y.rec & w=$!; sleep 1; dyield -q run all-to-all --cpus 2 --audit -o /out/r.json "
                   + " ".join(SHORT) + " >/dev/null; kill -INT $w; wait $w")
         equal(f"exit status ({lab.err})", lab.status, 0)
+        assert "incomplete" not in lab.err, lab.err
         result = replayed(lab.files["y.rec"])
         if result is None:
             raise Skip(NO_POLICIES)
@@ -944,6 +1029,29 @@ def a_recording_has_each_pause_exit_and_its_outcome():
         assert counts(lab.run())["yields_made"] <= made <= bpf["yield_to_calls"], (made, bpf)
         # Its own policy chooses as the kernel did, but where the state changed while it was read.
         assert outcomes[policy]["same"] >= SAME * document["decisions"], (kernel, outcomes)
+
+
+@test
+def a_recording_that_overflows_counts_marks_and_shows_what_is_missing():
+    lab = Lab("mainline", "sh", "-c",
+              "dyield record --buffer 4 -o /out/y.rec & w=$!; sleep 1; "
+              "dyield -q run all-to-all --vcpus 6 --cpus 2 --audit -o /out/r.json " + " ".join(SHORT) +
+              " >/dev/null; kill -INT $w; wait $w")
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    # struct dyield_recording
+    decisions, lost, not_kept = struct.unpack_from("<QQQ", lab.files["y.rec"].encode(errors="surrogateescape"), 16)
+    equal("beyond the limit", not_kept, 0)
+    assert decisions > 0 and lost > 0, (decisions, lost)
+    equal("decisions, kept and lost, and PAUSE exits",
+          decisions + lost, lab.run()["detail"]["audit"]["bpf"]["on_spin_calls"])
+    assert f"incomplete: {lost} decisions" in lab.err and "raise --buffer" in lab.err, lab.err
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "y.rec"
+        path.write_bytes(lab.files["y.rec"].encode(errors="surrogateescape"))
+        out = subprocess.run([DYIELD, "replay", path], capture_output=True, text=True, check=False)
+    if out.returncode == 3 and "without a kernel's source" in out.stderr:
+        raise Skip(NO_POLICIES)
+    assert f"lost {lost}," in out.stdout and "INCOMPLETE" in out.stdout, out.stdout
 
 
 def run_test(function):
