@@ -13,6 +13,8 @@
 #define APIC_SHORT    0xc0000
 #define APIC_SELF     0x40000 /* the shorthand for the sender alone */
 
+/* Only by BPF_CORE_READ(): where the pointer to it comes from, its type may be
+ * known by name alone, as on 6.12, and then the verifier follows no pointer. */
 struct kvm_lapic___dyield {
 	bool apicv_active;
 	void *regs;

@@ -257,6 +257,7 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	struct dyield_decision *d = this_decision();
 	struct kvm_apic_map___dyield *map;
 	struct dyield_thread *thread;
+	const u8 *regs;
 	struct kvm___dyield *kvm;
 	struct table *table;
 	struct walk walk = {};
@@ -281,8 +282,8 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	kvm = (void *)me->kvm;
 	map = BPF_CORE_READ(kvm, arch.apic_map);
 	d->vcpus = 0;
-	if (!map || !me->arch.apic ||
-	    vector_sent(me->arch.apic->regs, &vector)) {
+	regs = BPF_CORE_READ(me, arch.apic, regs);
+	if (!map || !regs || vector_sent(regs, &vector)) {
 		lose();
 		return 0;
 	}

@@ -79,7 +79,7 @@ static struct dyield_watched *begin_to_watch(struct kvm_vcpu___dyield *vcpu)
 	if (!w)
 		return NULL;
 	apic = vcpu->arch.apic;
-	w->apic_regs = apic ? (u64)(unsigned long)apic->regs : 0;
+	w->apic_regs = (u64)(unsigned long)BPF_CORE_READ(apic, regs);
 	w->kvm = (u64)(unsigned long)vcpu->kvm;
 	w->tgid = tgid;
 	w->vcpu_id = vcpu->vcpu_id;
@@ -169,9 +169,9 @@ static u32 judge(struct dyield_watched *w, struct kvm_vcpu___dyield *target)
 	scan.pv_vector = w->pv_vector;
 	if (!scan.vector && !scan.pv_vector)
 		return DYIELD_UNKNOWN;
-	asked.regs = apic->regs;
+	asked.regs = BPF_CORE_READ(apic, regs);
 	asked.vcpu = (const u8 *)target;
-	asked.apicv = apic->apicv_active;
+	asked.apicv = BPF_CORE_READ(apic, apicv_active);
 	if (vector_pending(&asked, scan.vector) ||
 	    vector_pending(&asked, scan.pv_vector))
 		return DYIELD_HIT;

@@ -10,13 +10,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lib.sh"
 # shellcheck source=scripts/tests/check.sh
 . "$here/check.sh"
-# Where the series has it: x86/directed_yield_test, or x86_64/ in earlier kernels.
-path=$(patch_paths "$series_dir"/*.patch | sed -n 's,^tools/testing/selftests/kvm/\(.*\)\.c$,\1,p')
-program=${path##*/}
+program=directed_yield_test
 work=$build/selftests
 
-expect 'selftest: builds' 0 '' build_selftests "$work/$path"
-run=("$here/../lab" --file "$work/$path")
+expect 'selftest: builds' 0 '' build_selftests "$work/x86/$program"
+run=("$here/../lab" --file "$work/x86/$program")
 expect 'selftest: mainline fails it' 254 'KVM let bystanders run in' "${run[@]}" mainline -- "/in/$program"
 expect 'selftest: the series passes it' 0 'waits ended before a bystander ran' "${run[@]}" patched -- "/in/$program"
 expect 'selftest: it is a skip where PAUSE loops do not exit' 4 'pause_loops_exit' "${run[@]}" patched -- \
