@@ -761,7 +761,7 @@ def calls_by_a_guests_kernel_run_once_each_and_it_is_known_whom_they_wait_for():
             (vm,) = run["detail"]["vms"]
             assert all(v["calls"] > 0 and v["calls_run"] > 0 for v in vm["vcpus"]), (where, vm)
             # Who does not wait for the call waits before it: its IPIs are awaited later, if at all.
-            equal(f"{where}: IPIs sent to vCPUs that are awaited", c["ipis_awaited"] > 0, name == MODULE[0])
+            assert c["ipis_awaited"] > 0 or name != MODULE[0], (where, c)
             assert 0 < c["pause_exits_waiting"] <= c["pause_exits"], (where, c)
             assert c["yields_to_awaited"] <= c["yields_while_waiting"] <= c["yields_made"], (where, c)
             recall[kernel, name] = run["metrics"]["recall"]["value"]
