@@ -153,20 +153,25 @@ def the_ground_truth_adds_up():
         equal("a reason that is not in the list", reasons["unknown"]["tried"], 0)
 
 
+def of_seeds(kernel, *names):
+    """Sums of counts over eight seeds: one is a sample of a chaotic system, and differs with the machine."""
+    lab = dyield(kernel, "unicast", "--seeds", "8")
+    runs = [counts(run) for run in json.loads(lab.files["r.json"])["runs"]]
+    equal("runs", len(runs), 8)
+    return [sum(run[name] for run in runs) for name in names]
+
+
 @test
 def mainline_shows_its_lack_of_recall_in_unicast():
     # Receivers compute in ring 3, where mainline's filter passes them over.
-    recall = dyield("mainline", "unicast").run()["metrics"]["recall"]["value"]
-    assert recall < 0.1, recall
+    found, starved = of_seeds("mainline", "starved_to_awaited", "pause_exits_starved")
+    assert found < starved / 10, (found, starved)
 
 
 @test
 def patched_takes_at_most_a_fifth_of_the_pause_exits_of_mainline_in_unicast():
-    def exits(kernel):
-        run = dyield(kernel, "unicast").run()
-        return run["metrics"]["pause_exits_per_shootdown"]["value"]
-    mainline, patched = exits("mainline"), exits("patched")
-    assert patched <= mainline / 5, (mainline, patched)
+    (mainline, done), (patched, more) = (of_seeds(k, "pause_exits", "shootdowns") for k in ("mainline", "patched"))
+    assert patched / more <= mainline / done / 5, (mainline, done, patched, more)
 
 
 @test
@@ -260,10 +265,11 @@ def every_group_of_workloads_runs_on_mainline():
 
 @test
 def a_measurement_is_as_long_as_asked_for_behind_many_vcpus():
-    # In virtual time. Its two ends are the event loop's, which the vCPUs would keep from the CPU.
+    # In virtual time. Its two ends are the event loop's, which the vCPUs would keep from the CPU:
+    # without a higher priority it takes 6.5 times as long.
     measured = dyield("patched", "broadcast", vcpus=128).run()["detail"]["measured_ns"]
     asked = float(SHORT[SHORT.index("--duration") + 1]) * 1e9
-    assert asked <= measured < 1.3 * asked, (asked, measured)
+    assert asked <= measured < 2 * asked, (asked, measured)
 
 
 @test
@@ -356,7 +362,7 @@ def a_hostile_guest_on_intel_gets_no_word_and_no_other_vcpu_either():
 @test
 def a_vm_gets_no_more_cpu_time_than_its_quota():
     run = ("dyield -q run spin-beside-compute --vcpus 2 --vms 2 --cpus 2 --duration 0.2 --warmup 0 --think 64 "
-           "--audit --quota {quota} -o /out/{quota}.json >/dev/null")
+           "--seeds 3 --audit --quota {quota} -o /out/{quota}.json >/dev/null")
     groups = "find /sys/fs/cgroup -name 'dyield-*' | wc -l; cat /sys/fs/cgroup/cgroup.subtree_control | wc -w"
     lab = Lab("patched", "sh", "-c",
               f"set -e; {run.format(quota=20)}; {run.format(quota=0)}; {groups}; "
@@ -367,11 +373,14 @@ def a_vm_gets_no_more_cpu_time_than_its_quota():
     limited, free = (json.loads(lab.files[f"{quota}.json"]) for quota in (20, 0))
     equal("dimension", limited["dimensions"]["quota_percent"], 20)
     assert "quota_percent" not in free["dimensions"], free["dimensions"]
-    for stat in limited["runs"][0]["detail"]["cpu_stat"]:
-        assert stat["nr_throttled"] > 0 and 0 < stat["usage_usec"] < 1e6 * 0.2 * 2, stat
-    # Half of two CPUs each without, a fifth of two with, and a period more at the ends.
-    least, most = (counts(result["runs"][0])["work_vm_compute"] for result in (limited, free))
-    assert 0.3 < least / most < 0.7, (least, most)
+    for run in limited["runs"]:
+        for stat in run["detail"]["cpu_stat"]:
+            # A fifth of two CPUs in each period of 10 ms, one period more at either end.
+            allowed = 10e3 * 2 / 5 * (stat["nr_periods"] + 2)
+            assert stat["nr_throttled"] > 0 and allowed / 2 < stat["usage_usec"] < allowed, stat
+    # Half of two CPUs each without. Work is no measure of CPU time here, but more is more.
+    least, most = (sum(counts(run)["work_vm_compute"] for run in result["runs"]) for result in (limited, free))
+    assert 0 < least < 0.7 * most, (least, most)
 
 
 @test
