@@ -8,16 +8,24 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=scripts/tests/check.sh
 . "$here/check.sh"
+build=$(cd "$here/../.." && realpath -m "${DYIELD_BUILD:-build}")
 matrix=$here/../matrix
 short=("$matrix" --cell unicast:4:2 --duration 0.02 --out "$tmp/results")
 
 # Hostile guests, and Linux, only by name.
-rows=$("$here/../../build/harness/bin/dyield" list | grep -vcE '^(hostile|linux)')
+rows=$("$build/harness/bin/dyield" list | grep -vcE '^(hostile|linux)')
 expect 'matrix: every row at each overcommit and placement' 0 "$((rows * 4)) cells, $((rows * 4 * 20)) runs" \
   "$matrix" --dry-run
 expect 'matrix: a group is its rows' 0 spin-beside-compute-2x2on2-pin_each "$matrix" --dry-run --rows fair
 expect 'matrix: an unknown row is wrong usage' 2 "'nonsense' is no workload" "$matrix" --dry-run --rows nonsense
 expect 'matrix: a bad overcommit is wrong usage' 2 'whole numbers' "$matrix" --dry-run --overcommit 0
+cells() { "$matrix" --dry-run "$@" | sed '$d' | tr '\n' ' '; }
+same 'matrix: VMs at once share the vCPUs, with PV features and without' \
+  "$(cells --rows linux-pigz --vms 2 --overcommit 2,4 --pin none --hide-pv none --hide-pv tlb-flush,ipi)" \
+  'linux-pigz-2x2on2 linux-pigz-2x2on2-without_ipi_tlb-flush linux-pigz-4x2on2 linux-pigz-4x2on2-without_ipi_tlb-flush '
+same 'matrix: a cell has the VMs that are asked for, too' "$(cells --cell unicast:4:2 --vms 1,3)" 'unicast-4on2 unicast-4x3on2 '
+expect 'matrix: VMs without two vCPUs are left out' 0 '1x2on2' "$matrix" --dry-run --rows unicast --vms 2 --overcommit 1,2
+expect 'matrix: or are wrong usage' 2 'raise --overcommit' "$matrix" --dry-run --rows unicast --vms 2 --overcommit 1
 expect 'matrix: a kernel that was not built is named' 3 kernels/none "${short[@]}" --candidate none
 
 expect 'matrix: runs both sides' 0 '2 runs made, 0 kept, 0 failed' "${short[@]}" --seeds 1
@@ -30,5 +38,28 @@ verdict 'matrix: the report is there, with its samples' \
 expect 'matrix: other options keep the old results aside' 0 '2 runs made, 0 kept, 0 failed' \
   "${short[@]}" --seeds 1 --duration 0.03
 verdict 'matrix: aside they are whole' "$(cmp -s "$tmp/first" "$tmp/results.previous/patched/unicast-4on2-001.json"; echo $?)"
+sed -i 's/\(on amd .*\)"[0-9a-f]*"/\1"0"/' "$tmp/results/plan.json"
+expect 'matrix: a lab of other parts keeps the old results aside' 0 '2 runs made, 0 kept, 0 failed' \
+  "${short[@]}" --seeds 1 --duration 0.03
+
+# What the plan names: the lab's machine changes with each of the guests' parts.
+parts=$tmp/build
+mkdir -p "$parts"/{kernels/guest,harness/lib}
+ln -s "$build"/kernels/mainline "$parts/kernels/"
+ln -s "$build"/qemu "$parts/"
+ln -s "$build"/harness/bin "$parts/harness/"
+ln -s "$build"/harness/lib/{lab-turns.so,payload.elf} "$parts/harness/lib/"
+machine() { DYIELD_BUILD=$parts "$here/../lab" --machine "$1" --dry-run mainline -- true | grep -o 'incoming [^ ]*'; }
+if [[ -x $build/qemu/qemu-system-x86_64 ]]; then
+  seen=$(machine amd-ple)
+  for part in kernels/guest/bzImage kernels/guest/guest-modules harness/lib/linux-{initramfs,programs}; do
+    echo "$part" >"$parts/$part"
+    now=$(machine amd-ple)
+    verdict "matrix: the lab's machine changes with $part" "$([[ -n $now && $seen != *"$now"* ]]; echo $?)"
+    seen+=$now
+  done
+else
+  echo "skip matrix: the lab's machine changes with the guests' parts: the machine amd-ple is not set up; run make setup-amd-ple"
+fi
 
 finish
