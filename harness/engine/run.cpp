@@ -541,9 +541,10 @@ void Runner::collect_delays() {
 
 void Runner::collect_audit() {
   std::uint64_t spins = 0, exits = 0, pause_exits = 0, ipis = 0, awaited = 0, flags_only = 0;
-  std::uint64_t sched_only = 0, yields = 0, outside = 0;
+  std::uint64_t sched_only = 0, yields = 0, made = 0, outside = 0;
   for (const dyield_counts& c : probes_->counts()) {
     spins += std::accumulate(std::begin(c.pause_exits), std::end(c.pause_exits), std::uint64_t{0});
+    made += std::accumulate(std::begin(c.yields_made), std::end(c.yields_made), std::uint64_t{0});
     exits += c.audit_exits;
     pause_exits += c.audit_pause_exits;
     ipis += c.audit_ipis;
@@ -557,7 +558,7 @@ void Runner::collect_audit() {
   for (const auto& vm : vms_) {
     for (const Vcpu& vcpu : vm->vcpus()) {
       for (const auto& [name, value] : vcpu.stats()) {
-        if (name == "exits" || name.starts_with("directed_yield")) {
+        if (name == "exits" || name.starts_with("directed_yield") || name.starts_with("spin_")) {
           kvm[name] = kvm.value(name, std::uint64_t{0}) + value;
         }
       }
@@ -575,6 +576,7 @@ void Runner::collect_audit() {
         {"waiting_for_cpu_by_kvm_flags_only", flags_only},
         {"waiting_for_cpu_by_scheduler_only", sched_only},
         {"yield_to_calls", yields},
+        {"yields_made", made},
         {"yield_to_outside_vm", outside}}},
       {"perf", perf_json(*perf_audit_)},
       {"guest", {{"ipis_sent", run_.detail["whole_run"]["ipis_sent"]}}},

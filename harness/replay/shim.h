@@ -18,6 +18,7 @@ typedef uint32_t u32;
 
 #define READ_ONCE(x) (x)
 #define WRITE_ONCE(x, v) ((x) = (v))
+#define data_race(x) (x)
 #define smp_rmb()
 #define rcu_read_lock()
 #define rcu_read_unlock()
@@ -75,6 +76,12 @@ struct kvm_vcpu {
     struct kvm_lapic* apic;
     struct kvm_lapic lapic;
   } arch;
+  /* Counted and not looked at. */
+  struct {
+    struct {
+      unsigned long spin_yield_receiver, spin_yield_other, spin_hold;
+    } generic;
+  } stat;
   dyield_u16 state;
 };
 

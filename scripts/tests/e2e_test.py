@@ -108,6 +108,14 @@ def the_sources_of_every_count_agree():
             equal(f"{where}: IPIs by guest, acknowledged by guest, accepted by KVM",
                   whole["ipis_sent"], whole["flushes"], bpf["kvm_apic_accept_irq"])
             assert bpf["on_spin_calls"] > 0 and whole["ipis_sent"] > 0, audit
+            if kernel == "patched":
+                stat, reasons = audit["kvm_stat"], run["detail"]["yields_by_reason"]
+                equal(f"{where}: yields made by BPF and by KVM's statistics",
+                      bpf["yields_made"], stat["spin_yield_receiver"] + stat["spin_yield_other"])
+                # The reasons are those of the measured phase, the statistics of the whole run.
+                assert 0 < reasons["receiver"]["made"] <= stat["spin_yield_receiver"], (reasons, stat)
+                assert reasons["hold"]["pause_exits"] <= stat["spin_hold"], (reasons, stat)
+                assert stat["spin_yield_receiver"] + stat["spin_hold"] <= bpf["on_spin_calls"], audit
 
 
 @test
