@@ -164,6 +164,26 @@ static void clear_bit(u64 *set, u32 vcpu)
 			     ~(1ULL << (vcpu % 64)));
 }
 
+/*
+ * How long KVM takes to decide. The program that is attached first runs last, i.e.
+ * the others' time stays out. Theirs at the yield is the same on every kernel.
+ */
+SEC("?fentry/kvm_vcpu_on_spin")
+int BPF_PROG(audit_begin, struct kvm_vcpu___dyield *me)
+{
+	struct dyield_thread *thread = this_thread();
+
+	if (thread)
+		thread->spin_since = bpf_ktime_get_ns();
+	return 0;
+}
+
+static void least(u64 *min, u64 ns)
+{
+	if (!*min || ns < *min)
+		*min = ns;
+}
+
 SEC("fentry/kvm_vcpu_on_spin")
 int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me)
 {
@@ -233,6 +253,11 @@ int BPF_PROG(yield_to_entry, struct kvm_vcpu___dyield *target)
 
 	if (!thread)
 		return 0;
+	thread->decision = 0;
+	if (thread->spin_since) {
+		thread->decision = bpf_ktime_get_ns() - thread->spin_since;
+		thread->spin_since = 0;
+	}
 	c = counts_of(thread);
 	sh = shared_of(thread);
 	if (!c || !sh || !in_spin(thread, c))
@@ -243,6 +268,8 @@ int BPF_PROG(yield_to_entry, struct kvm_vcpu___dyield *target)
 	thread->waiting = !!(set[0] | set[1] | set[2] | set[3]);
 	thread->awaited = in_set(set, thread->target);
 	c->yields_tried[thread->phase & (DYIELD_PHASES - 1)]++;
+	if (thread->decision && thread->phase == DYIELD_PHASE_MEASURE)
+		least(&c->audit_decision, thread->decision);
 	return 0;
 }
 
@@ -319,6 +346,8 @@ int BPF_PROG(yield_reason, unsigned int vcpu_id, int target_id, u32 code,
 		reason->starved_to_awaited++;
 	if (thread->phase != DYIELD_PHASE_MEASURE)
 		return 0;
+	if (thread->decision && code != DYIELD_REASON_RECEIVER)
+		least(&c->audit_decision_guess, thread->decision);
 	reason->tried++;
 	if (yielded > 0) {
 		reason->made++;

@@ -43,6 +43,8 @@ struct dyield_thread {
 
 	/* The rest is the BPF side's own. */
 	dyield_u64 kvm_vcpu; /* KVM's structure; 0 before its first spin */
+	dyield_u64 spin_since; /* ns, with --audit; 0 after the first yield */
+	dyield_u64 decision;   /* ns until that yield; 0: it was a later one */
 	dyield_u64 runnable_since; /* ns, bpf_ktime_get_ns(); 0: it is not */
 
 	/* The PAUSE exit under way. */
@@ -118,6 +120,10 @@ struct dyield_counts {
 	 * target is no vCPU thread of the same VM. */
 	dyield_u64 audit_yields;
 	dyield_u64 audit_yields_outside;
+	/* The least ns from kvm_vcpu_on_spin() to its first yield, while
+	 * measuring; and of yields that were a guess, where KVM says so. */
+	dyield_u64 audit_decision;
+	dyield_u64 audit_decision_guess;
 
 	dyield_u64 lost; /* KVM's memory that could not be read */
 };

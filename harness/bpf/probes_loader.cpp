@@ -48,7 +48,8 @@ Probes::Probes(const Config& config) : config_(config) {
   }
   if (config.audit) {
     for (bpf_program* program :
-         {programs.audit_exit, programs.audit_vcpu, programs.audit_spin, programs.audit_yield}) {
+         {programs.audit_begin, programs.audit_exit, programs.audit_vcpu, programs.audit_spin,
+          programs.audit_yield}) {
       check_loading("select", bpf_program__set_autoload(program, true));
     }
   }

@@ -542,6 +542,7 @@ void Runner::collect_delays() {
 void Runner::collect_audit() {
   std::uint64_t spins = 0, exits = 0, pause_exits = 0, ipis = 0, awaited = 0, flags_only = 0;
   std::uint64_t sched_only = 0, yields = 0, made = 0, outside = 0;
+  Json decisions = Json::array();
   for (const dyield_counts& c : probes_->counts()) {
     spins += std::accumulate(std::begin(c.pause_exits), std::end(c.pause_exits), std::uint64_t{0});
     made += std::accumulate(std::begin(c.yields_made), std::end(c.yields_made), std::uint64_t{0});
@@ -553,6 +554,8 @@ void Runner::collect_audit() {
     sched_only += c.audit_sched_only;
     yields += c.audit_yields;
     outside += c.audit_yields_outside;
+    const std::uint64_t ns = probes_->has_reasons() ? c.audit_decision_guess : c.audit_decision;
+    decisions.push_back(ns > 0 ? Json(ns) : Json());
   }
   Json kvm = Json::object();
   for (const auto& vm : vms_) {
@@ -580,6 +583,9 @@ void Runner::collect_audit() {
         {"yield_to_outside_vm", outside}}},
       {"perf", perf_json(*perf_audit_)},
       {"guest", {{"ipis_sent", run_.detail["whole_run"]["ipis_sent"]}}},
+      // From kvm_vcpu_on_spin() to its first yield, to a vCPU that is no known receiver: the least
+      // of each spinning vCPU.
+      {"fastest_guess_ns", std::move(decisions)},
   };
   if (outside > 0) {
     run_.status = RunStatus::kFailed;

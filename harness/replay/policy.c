@@ -57,7 +57,7 @@ static void choose(const struct dyield_decision *d,
 	kvm.online_vcpus = d->vcpus;
 	kvm.last_boosted_vcpu = d->last_boosted;
 	kvm.arch.apic_map = &map;
-	map.max_apic_id = d->vcpus - 1;
+	map.nr_ids = d->vcpus;
 	for (i = 0; i < d->vcpus; i++) {
 		struct kvm_vcpu *vcpu = &vcpus[i];
 		dyield_u16 state = d->state[i];

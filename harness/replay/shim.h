@@ -48,7 +48,7 @@ struct kvm_lapic {
 };
 
 struct kvm_apic_map {
-  u32 max_apic_id;
+  u32 nr_ids;
   struct kvm_lapic* phys_map[DYIELD_RECORDING_VCPUS];
 };
 
