@@ -165,8 +165,9 @@ static void clear_bit(u64 *set, u32 vcpu)
 }
 
 /*
- * How long KVM takes to decide. The program that is attached first runs last, i.e.
- * the others' time stays out. Theirs at the yield is the same on every kernel.
+ * How long KVM takes to decide. The program that is attached first runs last,
+ * i.e. the others' time stays out. Theirs at the yield is the same on every
+ * kernel.
  */
 SEC("?fentry/kvm_vcpu_on_spin")
 int BPF_PROG(audit_begin, struct kvm_vcpu___dyield *me)

@@ -42,7 +42,7 @@ struct dyield_thread {
 	dyield_u32 owner; /* its VM once more, for the audit */
 
 	/* The rest is the BPF side's own. */
-	dyield_u64 kvm_vcpu; /* KVM's structure; 0 before its first spin */
+	dyield_u64 kvm_vcpu;   /* KVM's structure; 0 before its first spin */
 	dyield_u64 spin_since; /* ns, with --audit; 0 after the first yield */
 	dyield_u64 decision;   /* ns until that yield; 0: it was a later one */
 	dyield_u64 runnable_since; /* ns, bpf_ktime_get_ns(); 0: it is not */

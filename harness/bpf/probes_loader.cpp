@@ -47,9 +47,8 @@ Probes::Probes(const Config& config) : config_(config) {
     check_loading("size", bpf_map__set_max_entries(map, config.vms));
   }
   if (config.audit) {
-    for (bpf_program* program :
-         {programs.audit_begin, programs.audit_exit, programs.audit_vcpu, programs.audit_spin,
-          programs.audit_yield}) {
+    for (bpf_program* program : {programs.audit_begin, programs.audit_exit, programs.audit_vcpu,
+                                 programs.audit_spin, programs.audit_yield}) {
       check_loading("select", bpf_program__set_autoload(program, true));
     }
   }
