@@ -59,6 +59,7 @@ struct kvm_vcpu___dyield {
 	struct kvm___dyield *kvm;
 	int vcpu_id;
 	int vcpu_idx;
+	int mode;
 	u64 requests;
 	struct rcuwait___dyield wait;
 	struct pid___dyield *pid;
@@ -68,7 +69,6 @@ struct kvm_vcpu___dyield {
 	} spin_loop;
 	bool preempted;
 	bool ready;
-	bool scheduled_out;
 	struct kvm_vcpu_arch___dyield arch;
 } __attribute__((preserve_access_index));
 

@@ -215,7 +215,8 @@ static long look_at(u32 i, struct walk *walk)
 		flag(FLAG(flags, spin_loop.dy_eligible), DYIELD_STATE_ELIGIBLE);
 	state |= flag(FLAG(flags, ready), DYIELD_STATE_READY);
 	state |= flag(FLAG(flags, preempted), DYIELD_STATE_PREEMPTED);
-	state |= flag(FLAG(flags, scheduled_out), DYIELD_STATE_OFF_CPU);
+	/* OUTSIDE_GUEST_MODE is 0, on every kernel. */
+	state |= flag(BPF_CORE_READ(vcpu, mode), DYIELD_STATE_IN_GUEST);
 	/* The rest says something of one that waits for a CPU only. */
 	if (state & DYIELD_STATE_READY) {
 		state |= flag(BPF_CORE_READ(vcpu, arch.preempted_in_kernel),

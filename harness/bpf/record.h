@@ -14,7 +14,7 @@
 #include "probes.h"
 
 #define DYIELD_RECORDING_MAGIC	 "dyieldRC"
-#define DYIELD_RECORDING_VERSION 1
+#define DYIELD_RECORDING_VERSION 2
 #define DYIELD_RECORDING_VCPUS	 256 /* with a greater index: lost */
 
 typedef unsigned char dyield_u8;
@@ -43,7 +43,7 @@ struct dyield_recording {
 	X(IN_KERNEL, 3)	 /* in kernel mode when preempted */         \
 	X(BLOCKING, 4)	 /* in KVM's wait for an event */            \
 	X(EVENT, 5)	 /* with a request, or unhalted */           \
-	X(OFF_CPU, 6)	 /* its thread has no CPU */                 \
+	X(IN_GUEST, 6)	 /* runs in the guest, or is kicked out */   \
 	X(SPINS, 7)	 /* in a PAUSE exit */                       \
 	X(ELIGIBLE, 8)	 /* for directed yield, as one that spins */ \
 	X(POSTED, 9)	 /* with APICv, some interrupt is posted */  \

@@ -68,7 +68,8 @@ static void choose(const struct dyield_decision *d,
 		vcpu->state = state;
 		vcpu->ready = state & DYIELD_STATE_READY;
 		vcpu->preempted = state & DYIELD_STATE_PREEMPTED;
-		vcpu->scheduled_out = state & DYIELD_STATE_OFF_CPU;
+		vcpu->mode = state & DYIELD_STATE_IN_GUEST ? IN_GUEST_MODE
+							   : OUTSIDE_GUEST_MODE;
 		vcpu->spin_loop.in_spin_loop = state & DYIELD_STATE_SPINS;
 		vcpu->spin_loop.dy_eligible = state & DYIELD_STATE_ELIGIBLE;
 		vcpu->arch.apic = &vcpu->arch.lapic;

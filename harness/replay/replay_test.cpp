@@ -10,8 +10,7 @@ namespace dyield {
 namespace {
 
 constexpr dyield_u16 kThere = DYIELD_STATE_PRESENT;
-constexpr dyield_u16 kPreempted =
-    kThere | DYIELD_STATE_READY | DYIELD_STATE_PREEMPTED | DYIELD_STATE_OFF_CPU;
+constexpr dyield_u16 kPreempted = kThere | DYIELD_STATE_READY | DYIELD_STATE_PREEMPTED;
 
 // vCPU 0 spins in kernel mode, having sent vector 0x40; 1 and 2 are preempted in user mode.
 dyield_decision situation() {
@@ -87,7 +86,7 @@ TEST_F(ReplayTest, SeriesKnowsReceiversOfHypercalls) {
 TEST_F(ReplayTest, SeriesStaysIfTheReceiverRuns) {
   dyield_decision d = situation();
   d.state[1] |= DYIELD_STATE_IN_KERNEL;
-  d.state[2] = kThere | DYIELD_STATE_VECTOR;
+  d.state[2] = kThere | DYIELD_STATE_IN_GUEST | DYIELD_STATE_VECTOR;
   const dyield_choice choice = choose("series", d);
   EXPECT_EQ(choice.chosen, -1);
   EXPECT_EQ(choice.reason, DYIELD_REASON_HOLD);

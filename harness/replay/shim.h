@@ -37,6 +37,8 @@ typedef uint32_t u32;
 
 #define CONFIG_HAVE_KVM_CPU_RELAX_INTERCEPT 1
 
+enum { OUTSIDE_GUEST_MODE, IN_GUEST_MODE };
+
 struct kvm_vcpu;
 
 struct kvm_lapic {
@@ -68,7 +70,8 @@ struct kvm {
 struct kvm_vcpu {
   struct kvm* kvm;
   int vcpu_id, vcpu_idx;
-  bool ready, preempted, scheduled_out;
+  bool ready, preempted;
+  int mode;
   struct {
     bool in_spin_loop, dy_eligible;
   } spin_loop;

@@ -71,7 +71,7 @@ proctype spinner()
 					}
 				:: else -> skip
 				fi;
-				/* READ_ONCE(vcpu->scheduled_out) */
+				/* vcpu->mode, which outlives the guest by little */
 				runs = runs || running[target]
 			fi
 		od;
