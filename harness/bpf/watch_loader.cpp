@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <filesystem>
 #include <string>
 #include <utility>
 
+#include "base/task.h"
 #include "bpf/loading.h"
 #include "watch.skel.h"
 
@@ -59,8 +59,7 @@ std::map<pid_t, dyield_watched> WatchProbes::read() {
   for (const std::uint32_t tid : threads) {
     dyield_watched value{};
     // Asked first: what a thread counted before it ended is in the answer.
-    const std::filesystem::path task = "/proc/" + std::to_string(tid);
-    const bool ended = !std::filesystem::exists(task);
+    const bool ended = !task_exists(static_cast<pid_t>(tid));
     if (bpf_map_lookup_elem(map, &tid, &value) != 0 || value.kvm_vcpu == 0) continue;
     result.emplace(static_cast<pid_t>(tid), value);
     if (ended) bpf_map_delete_elem(map, &tid);

@@ -157,6 +157,35 @@ if [ "$(id -u)" = 0 ]; then
   check 'doctor sees a low limit of open files' grep -q 'not met .*hard limit 64' "$tmp/out"
 fi
 
+# --- what only reads and prints gives up everything first, as /proc says of it while it waits ---
+case $(ldd "$dyield" 2>&1) in
+  *'not a dynamic'*) seccomp=2 ;;
+  *) seccomp=0 ;; # sanitizers have system calls of their own
+esac
+# confined ARGUMENTS...: with its output going into a pipe that is full.
+confined() {
+  local waits=0 pid said
+  "$dyield" "$@" >&7 2>"$tmp/err" &
+  pid=$!
+  while said=$(grep -E '^(CapPrm|CapEff|NoNewPrivs|Seccomp):' "/proc/$pid/status" | tr -d '\t\n') &&
+    [ "$said" != "CapPrm:0000000000000000CapEff:0000000000000000NoNewPrivs:1Seccomp:$seccomp" ] && [ $((waits += 1)) -lt 100 ]; do
+    sleep 0.1
+  done
+  check "dyield $* gives up what it does not need ($said $(cat "$tmp/err"))" test "$waits" -lt 100 -a -d "/proc/$pid"
+  kill "$pid" 2>/dev/null || true
+  wait "$pid" 2>/dev/null || true
+}
+mkfifo "$tmp/full" "$tmp/given"
+exec 7<>"$tmp/full"
+head -c 65536 /dev/zero >&7
+confined list
+confined man
+confined completion bash
+confined compare "$tmp/given" "$tmp/given"
+confined report "$tmp/given" "$tmp/given"
+confined replay "$tmp/given"
+exec 7>&-
+
 # --- completion and man page, from the same source as --help ---
 "$dyield" completion bash >"$tmp/completion.bash"
 complete_bash() {

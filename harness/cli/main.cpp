@@ -15,6 +15,7 @@
 
 #include "base/color.h"
 #include "base/error.h"
+#include "base/privileges.h"
 #include "cli/completion.h"
 #include "cli/config_file.h"
 #include "cli/doctor_command.h"
@@ -96,9 +97,19 @@ int run(int argc, char** argv) {
 
   std::function<ExitCode()> action;
   const auto select = [&action](std::function<ExitCode()> chosen) { action = std::move(chosen); };
+  // For commands that only print, some of them what they find in files of others.
+  const auto select_confined = [&action](dyield::Files files) {
+    return [&action, files](std::function<ExitCode()> chosen) {
+      action = [files, chosen = std::move(chosen)] {
+        dyield::confine_to_files(files);
+        return chosen();
+      };
+    };
+  };
+  const auto select_reader = select_confined(dyield::Files::kRead);
   bool json = false;
   CLI::App* list_command = app.add_subcommand("list", "Name the workloads");
-  list_command->callback([&] { select([&] { return list(json); }); });
+  list_command->callback([&] { select_reader([&] { return list(json); }); });
   CLI::App* env_command =
       app.add_subcommand("env", "Print what goes into a result about this machine");
   env_command->callback([&] { select([&] { return env(json); }); });
@@ -117,24 +128,24 @@ int run(int argc, char** argv) {
       "  dyield completion fish >~/.config/fish/completions/dyield.fish\n"
       "  dyield completion zsh >~/.zfunc/_dyield    # a folder in $fpath");
   completion->callback([&] {
-    select([&] {
+    select_reader([&] {
       fmt::print("{}", dyield::completion_script(app, shell, value_sets()));
       return ExitCode::kOk;
     });
   });
   app.add_subcommand("man", "Print the man page")->group("")->callback([&] {
-    select([&] {
+    select_reader([&] {
       fmt::print("{}", dyield::man_page(app));
       return ExitCode::kOk;
     });
   });
   dyield::add_doctor_command(app, select);
   dyield::add_run_command(app, {argv, argv + argc}, select);
-  dyield::add_compare_command(app, select);
-  dyield::add_report_command(app, select);
+  dyield::add_compare_command(app, select_reader);
+  dyield::add_report_command(app, select_confined(dyield::Files::kReadAndWrite));
   dyield::add_watch_command(app, select);
   dyield::add_record_command(app, select);
-  dyield::add_replay_command(app, select);
+  dyield::add_replay_command(app, select_reader);
   dyield::add_races_command(app, select);
 
   try {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/privileges.h"
 #include "cli/kernel_log.h"
 #include "cli/run_command.h"
 #include "engine/environment.h"
@@ -140,6 +141,7 @@ ExitCode races(const RacesOptions& options) {
   if (!options.no_kernel_log) kernel_log.emplace();
   if (kernel_log && !kernel_log->obstacle().empty())
     spdlog::warn("Reports of the kernel will not be seen: {}.", kernel_log->obstacle());
+  keep_capabilities({});
   const std::chrono::nanoseconds limit(static_cast<std::int64_t>(options.limit * 1e9));
   RaceCounts counts;
   std::string ended;

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/capability.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
@@ -16,6 +17,7 @@
 #include <iterator>
 #include <memory>
 
+#include "base/privileges.h"
 #include "base/read_file.h"
 #include "cli/kernel_log.h"
 #include "cli/session.h"
@@ -448,13 +450,18 @@ ExitCode run(const Options& options, const Json& arguments,
   KernelLog kernel_log;
   if (!kernel_log.obstacle().empty())
     spdlog::warn("There will be no kernel log: {}.", kernel_log.obstacle());
+  // A side's command may do anything. Otherwise, until the last run has been set up: BPF,
+  // tracepoints, and a priority for the event loop; and results into anybody's folder.
+  if (session.sides.empty())
+    keep_capabilities({CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON, CAP_SYS_NICE, CAP_DAC_OVERRIDE});
   World world;
   world.set_up = set_up;
   world.describe = describe;
   world.kernel_log = [&] { return kernel_log.drain(); };
-  world.run = [&](std::uint64_t seed) {
+  world.run = [&](std::uint64_t seed, bool last) {
     RunConfig seeded = config;
     seeded.seed = seed;
+    if (last) seeded.when_set_up = [] { keep_capabilities({CAP_DAC_OVERRIDE}); };
     // Opened for each run: a side's setup may reload the module.
     const KvmSystem system;
     return run_once(system, guests, seeded);

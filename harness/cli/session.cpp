@@ -51,6 +51,7 @@ class Side {
     for (const Run& run : result_.runs) note(run);
   }
 
+  [[nodiscard]] bool started() const { return started_; }
   [[nodiscard]] bool has(std::uint64_t seed) const { return complete_.contains(seed); }
   [[nodiscard]] const std::map<std::uint64_t, Counts>& complete() const { return complete_; }
   [[nodiscard]] const Result& result() const { return result_; }
@@ -166,7 +167,9 @@ SessionResult run_session(const Session& session, const World& world) {
     const std::uint64_t total = sides.size() * expected_runs(std::max(block, session.seeds), width,
                                                              session.until, session.max_seeds);
     std::uint64_t finished = block * sides.size();
-    for (const Step& step : block_steps(session.order, sides.size(), session.first_seed, block)) {
+    const auto steps = block_steps(session.order, sides.size(), session.first_seed, block);
+    const bool last = block + 1 == (session.until ? session.max_seeds : session.seeds);
+    for (const Step& step : steps) {
       Side& side = sides[step.side];
       if (side.has(step.seed)) {
         finished++;
@@ -181,7 +184,7 @@ SessionResult run_session(const Session& session, const World& world) {
           fmt::format("{}{}: seed {}", session.title,
                       session.sides.empty() ? "" : " " + session.sides[step.side].name, step.seed),
           finished++, total);
-      Run run = world.run(step.seed);
+      Run run = world.run(step.seed, last && step == steps.back());
       progress.ran();
       progress.clear();
       keep_kernel_log(session, world, run);
@@ -195,7 +198,7 @@ SessionResult run_session(const Session& session, const World& world) {
   result.complete = complete;
   for (Side& side : sides) {
     side.end(ended);
-    result.sides.push_back(side.result());
+    if (side.started()) result.sides.push_back(side.result());
   }
   if (complete) spdlog::info("ended: {}", ended);
   return result;

@@ -39,12 +39,13 @@ struct Session {
 struct World {
   std::function<void(const SideSpec&)> set_up;
   std::function<Result()> describe;  // this machine now, without runs
-  std::function<Run(std::uint64_t seed)> run;
+  // `last`: nothing is asked of the world after it.
+  std::function<Run(std::uint64_t seed, bool last)> run;
   std::function<std::string()> kernel_log;  // its lines since the last call
 };
 
 struct SessionResult {
-  std::vector<Result> sides;  // at least one
+  std::vector<Result> sides;  // those that were begun, at least one
   bool complete = false;      // no run failed or was interrupted
 };
 

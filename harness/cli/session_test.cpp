@@ -18,6 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 class SessionTest : public ::testing::Test {
  protected:
@@ -39,13 +41,14 @@ class SessionTest : public ::testing::Test {
       result.environment = {{"modules", {{"kvm", {{"policy", parameter_}}}}}};
       return result;
     };
-    world_.run = [this](std::uint64_t seed) {
+    world_.run = [this](std::uint64_t seed, bool last) {
       if (dies_after_ == 0) throw std::runtime_error("killed");
       dies_after_--;
       dyield::Run run;
       run.seed = seed;
       run.counts = {{"shootdowns", 1000 + seed * noise_ % 97}};
       log_.push_back(parameter_ + std::to_string(seed));
+      if (last) last_.push_back(log_.back());
       return run;
     };
     world_.kernel_log = [this] { return std::exchange(kernel_, ""); };
@@ -55,7 +58,7 @@ class SessionTest : public ::testing::Test {
   fs::path folder_;
   Session session_;
   World world_;
-  std::vector<std::string> log_;
+  std::vector<std::string> log_, last_;
   std::string parameter_, kernel_;
   std::uint64_t noise_ = 0;
   int dies_after_ = 1000;
@@ -69,6 +72,7 @@ TEST_F(SessionTest, SwitchesSidesInAbbaOrderAndNoOftenerThanNeeded) {
   EXPECT_EQ(log_,
             (std::vector<std::string>{"setup A", "A10", "setup B", "B10", "B11", "setup A", "A11",
                                       "A12", "setup B", "B12", "B13", "setup A", "A13"}));
+  EXPECT_EQ(last_, std::vector<std::string>{"A13"});
   const auto x = load_results(folder_ / "r" / "x");
   ASSERT_EQ(x.size(), 1U);
   EXPECT_EQ(x[0].result, result.sides[0]);
@@ -157,8 +161,11 @@ TEST_F(SessionTest, AddsSeedsUntilTheIntervalIsNarrowOrTheCapIsReached) {
   if (values.size() > 4) {
     EXPECT_GT(relative_half_width(values, false).value(), 0.02);
   }
+  // It could have been any.
+  EXPECT_THAT(last_, IsEmpty());
   session_.max_seeds = runs - 1;
   const SessionResult capped = run_session(session_, world_);
+  EXPECT_THAT(last_, SizeIs(1));
   EXPECT_EQ(capped.sides[0].runs.size(), runs - 1);
   EXPECT_THAT(capped.sides[0].ended, HasSubstr("the cap of"));
 }
@@ -166,8 +173,8 @@ TEST_F(SessionTest, AddsSeedsUntilTheIntervalIsNarrowOrTheCapIsReached) {
 TEST_F(SessionTest, ARunThatFailsEndsItAndIsRunAgainOnResume) {
   session_.output = folder_ / "r";
   const auto good = world_.run;
-  world_.run = [&](std::uint64_t seed) {
-    dyield::Run run = good(seed);
+  world_.run = [&](std::uint64_t seed, bool last) {
+    dyield::Run run = good(seed, last);
     if (seed == 12) {
       run.status = RunStatus::kPartial;
       run.reason = "interrupted by SIGINT";
@@ -185,13 +192,26 @@ TEST_F(SessionTest, ARunThatFailsEndsItAndIsRunAgainOnResume) {
   EXPECT_EQ(result.sides[0].runs[3].seed, 12U);
 }
 
+TEST_F(SessionTest, ASideThatWasNotReachedHasNoResult) {
+  session_.sides = {{"x", "A"}, {"y", "B"}};
+  world_.run = [&](std::uint64_t seed, bool) {
+    dyield::Run run;
+    run.seed = seed;
+    run.status = RunStatus::kPartial;
+    return run;
+  };
+  const SessionResult result = run_session(session_, world_);
+  ASSERT_THAT(result.sides, SizeIs(1));
+  EXPECT_EQ(result.sides[0].kernel, "x");
+}
+
 TEST_F(SessionTest, AKernelWarningIsKeptAndMarksTheRun) {
   session_.output = folder_ / "r";
   const auto good = world_.run;
   kernel_ = "[    0.000000] WARNING: of the boot\n";
-  world_.run = [&](std::uint64_t seed) {
+  world_.run = [&](std::uint64_t seed, bool last) {
     if (seed == 11) kernel_ = "[    1.000000] hello\n[    2.000000] WARNING: CPU: 0 at x.c:1\n";
-    return good(seed);
+    return good(seed, last);
   };
   const SessionResult result = run_session(session_, world_);
   EXPECT_TRUE(result.sides[0].runs[0].notes.empty());

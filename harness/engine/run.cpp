@@ -24,6 +24,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/privileges.h"
 #include "bpf/probes_loader.h"
 #include "engine/cpu_quota.h"
 #include "engine/event_loop.h"
@@ -166,6 +167,7 @@ class Runner {
     start_threads();
     {
       const GoFirst go_first;
+      if (config_.when_set_up) config_.when_set_up();
       release_threads();
       loop_.run();
     }
@@ -279,6 +281,11 @@ class Runner {
           tids_[slot] = ::gettid();
           pthread_setname_np(pthread_self(), fmt::format("vm{}/vcpu{}", v, i).c_str());
           place(slot);
+          try {
+            keep_capabilities({});
+          } catch (const Error& error) {
+            end_thread(error.what());
+          }
           registered_->count_down();
           go_->wait();
           vcpu_main(v, i);
@@ -325,6 +332,15 @@ class Runner {
     pthread_setaffinity_np(pthread_self(), sizeof set, &set);
   }
 
+  // The first of the threads that fail says why.
+  void end_thread(const std::string& why) {
+    const std::lock_guard lock(mutex_);
+    if (!thread_failure_.empty()) return;
+    thread_failure_ = why;
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(stopped_event_.get(), &one, sizeof one);
+  }
+
   void vcpu_main(std::uint32_t vm, std::uint32_t index) {
     Vcpu& vcpu = vms_[vm]->vcpus()[index];
     while (!stopping_.load()) {
@@ -333,15 +349,9 @@ class Runner {
       if (result == 0 && (vcpu.exit().exit_reason == KVM_EXIT_INTR || vms_[vm]->serve(vcpu))) {
         continue;
       }
-      const std::lock_guard lock(mutex_);
-      if (thread_failure_.empty()) {
-        thread_failure_ =
-            fmt::format("in VM {}, {}, progress {}{}", vm, vcpu.describe_exit(result),
-                        load(vms_[vm]->shared().vcpu[index].progress), vms_[vm]->last_words());
-        const std::uint64_t one = 1;
-        [[maybe_unused]] const auto written = ::write(stopped_event_.get(), &one, sizeof one);
-      }
-      return;
+      return end_thread(fmt::format("in VM {}, {}, progress {}{}", vm, vcpu.describe_exit(result),
+                                    load(vms_[vm]->shared().vcpu[index].progress),
+                                    vms_[vm]->last_words()));
     }
   }
 

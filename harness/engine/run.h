@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,6 +39,7 @@ struct RunConfig {
   dyield_fault fault = DYIELD_FAULT_NONE;
   bool probes = true;
   bool audit = false;
+  std::function<void()> when_set_up;  // called before the first guest runs; may be empty
 };
 
 // What the VMs run; one is enough, the workload says which.

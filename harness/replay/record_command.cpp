@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <sys/capability.h>
 #include <sys/utsname.h>
 
 #include <bit>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <string>
 
+#include "base/privileges.h"
 #include "bpf/record_loader.h"
 #include "engine/environment.h"
 #include "engine/event_loop.h"
@@ -57,6 +59,8 @@ ExitCode record(const RecordOptions& options) {
   loop.on_signals({SIGINT, SIGTERM, SIGHUP}, [&](int) { loop.stop(); });
   RecordProbes probes(options.pids, options.buffer << 10,
                       [&](std::string_view decision) { recording.add(decision); });
+  // The file is written at the end, into anybody's folder.
+  keep_capabilities({CAP_DAC_OVERRIDE});
   if (options.duration > 0) {
     loop.after(std::chrono::nanoseconds(static_cast<std::int64_t>(options.duration * 1e9)),
                [&] { loop.stop(); });

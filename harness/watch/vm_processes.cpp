@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/task.h"
 
 namespace dyield {
 namespace {
@@ -25,10 +26,6 @@ bool has_vm(pid_t pid) {
   return false;
 }
 
-bool exists(pid_t pid) {
-  return std::filesystem::exists(fmt::format("/proc/{}", pid));
-}
-
 }  // namespace
 
 void add_pid_option(CLI::App& command, std::vector<pid_t>& pids) {
@@ -39,7 +36,7 @@ void add_pid_option(CLI::App& command, std::vector<pid_t>& pids) {
 
 void require_vms(const std::vector<pid_t>& pids) {
   for (const pid_t pid : pids) {
-    if (!exists(pid)) {
+    if (!task_exists(pid)) {
       throw Error(ExitCode::kUsage, fmt::format("--pid {}: there is no such process.", pid));
     }
     if (!has_vm(pid)) {
@@ -53,7 +50,7 @@ void require_vms(const std::vector<pid_t>& pids) {
 }
 
 bool all_ended(const std::vector<pid_t>& pids) {
-  return !pids.empty() && std::ranges::none_of(pids, exists);
+  return !pids.empty() && std::ranges::none_of(pids, task_exists);
 }
 
 Fd make_timer(double seconds) {

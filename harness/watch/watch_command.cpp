@@ -15,6 +15,7 @@
 
 #include "base/color.h"
 #include "base/fd.h"
+#include "base/privileges.h"
 #include "bpf/watch_loader.h"
 #include "engine/environment.h"
 #include "engine/event_loop.h"
@@ -189,7 +190,10 @@ void add_watch_command(CLI::App& app,
   command->callback([options, select] {
     select([options] {
       require_vms(options->pids);
-      Watch(*options).run();
+      Watch watch(*options);
+      // Maps are read by their descriptors.
+      keep_capabilities({});
+      watch.run();
       return ExitCode::kOk;
     });
   });

@@ -497,6 +497,35 @@ def a_user_with_just_the_privileges_that_a_run_needs_can_make_it():
     assert json.loads(lab.files["enough.json"])["runs"][0]["status"] == "complete", lab.files
 
 
+@test
+def a_command_gives_up_the_privileges_that_it_no_longer_needs():
+    # What /proc says of the process and of its vCPUs' threads, while the guests run.
+    script = """
+        has() { echo "$1 $(awk '/^CapPrm|^NoNewPrivs/ { printf "%s ", $2 }' /proc/$2/status)"; }
+        run() {
+            name=$1; shift
+            dyield -q run unicast --vcpus 2 --cpus 2 --warmup 0 "$@" >/out/$name 2>&1 & pid=$!
+            sleep 0.7; has $name $pid; for task in $(grep -l vcpu /proc/$pid/task/*/comm); do task=${task%/comm}; has vcpu ${task#/proc/}; done
+        }
+        run last --duration 1 -o /out/r.json; wait $pid; echo ended $?
+        run first --duration 1 --seeds 2; kill -INT $pid; wait $pid
+        run side --duration 1 --side a=true --side b=true; kill -INT $pid; wait $pid; echo ended $?
+        run beside --duration 60
+        dyield watch >/dev/null 2>&1 & watch=$!; dyield record -o /tmp/y.rec >/dev/null 2>&1 & record=$!
+        for i in $(seq 50); do { has x $watch; has x $record; } | grep -q ffff || break; sleep 0.2; done; has watch $watch; has record $record; kill -INT $watch $record $pid; wait $watch; echo ended $?; wait $record; echo ended $?
+        dyield races --rounds 10000 --act slots >/dev/null 2>&1 & pid=$!; sleep 0.5; has races $pid; kill -INT $pid; wait
+    """
+    lab = Lab("patched", "sh", "-c", script)
+    nothing, files, all_of_them = f"{0:016x} 1 ", f"{1 << 1:016x} 1 ", "000001ffffffffff 0 "
+    # DAC_OVERRIDE, SYS_ADMIN, SYS_NICE, PERFMON, BPF: see capability.h
+    setting_up = f"{1 << 1 | 1 << 21 | 1 << 23 | 1 << 38 | 1 << 39:016x} 1 "
+    vcpus = ["vcpu " + nothing] * 2
+    equal("who has which capabilities, and no new ones", " / ".join(lab.out.splitlines()), " / ".join(
+        ["last " + files, *vcpus, "ended 0", "first " + setting_up, *vcpus, "side " + all_of_them, *vcpus,
+         "ended 1", "beside " + files, *vcpus, "watch " + nothing, "record " + files, "ended 0", "ended 0", "races " + nothing]))
+    equal("status", lab.run()["status"], "complete")
+
+
 POLICIES = "mainline posted pending vector-pending irr-any no-hold ours oracle".split()
 
 
