@@ -3,32 +3,38 @@
  * The lockless reads of the receiver test (patches/7.3, kvm_arch_dy_next_ipi_receiver()
  * and its caller), against everything that can happen meanwhile: vCPU 0 has sent an IPI
  * to vCPUs 1 and 2 of its VM and spins; each of the steps below is one atomic load, and
- * between any two of them receivers take the interrupt, other senders post it again,
- * and the scheduler preempts and runs vCPUs. vCPU 3 is of another VM, on the same host.
+ * between any two of them receivers take the interrupt, other senders post it again, the
+ * scheduler preempts and runs vCPUs, and the map of APICs is replaced by one without
+ * vCPU 2, and freed. vCPU 3 is of another VM, on the same host.
  *
  * What the reads say may be stale at once. Claimed: a yield goes to a vCPU of the map,
- * that is of the VM; no read and no yield changes an IRR, so an IPI that was posted is
+ * that is of the VM; a map that is read has not been freed; no read and no yield changes an IRR, so an IPI that was posted is
  * pending until its receiver takes it; the walk ends after as many steps as there are
  * vCPUs; and every PAUSE exit ends.
  *
- * -DBUG_MAP puts the other VM's vCPU into the map and -DBUG_CLEAR lets the test clear
- * what it reads: the checker has to find both. -DBUG_HOLD has a spinner stay on though
- * nobody runs.
+ * -DBUG_MAP puts the other VM's vCPU into the map, -DBUG_CLEAR lets the test clear
+ * what it reads, and -DBUG_RCU frees a map without waiting for its readers: the checker
+ * has to find all of them. -DBUG_HOLD has a spinner stay on though nobody runs.
  */
 #define VCPUS	3 /* of the VM; one more is the neighbour's */
 #define EXITS	2 /* PAUSE exits of the spinner */
 #define POSTS	3 /* IPIs, those at the start too */
+#define NOBODY	255
+#define NR_IDS(m)	(m == 0 -> VCPUS : VCPUS - 1) /* vCPUs in map 0, and in the next */
 
 bool irr[4], ready[4], running[4];
 byte posted = 0, taken = 0;	/* what vCPUs 1 and 2 were sent, and served */
 byte merged = 0;		/* posted while it was pending already */
 byte stay = 0;			/* exits that yielded to nobody for a receiver's sake */
 bool finished = false;
+byte map = 0;			/* kvm->arch.apic_map */
+bool freed[2];			/* maps */
+bool reading = false;		/* under rcu_read_lock() */
 
 /* The reader: the spinner's own thread. */
 proctype spinner()
 {
-	byte exits = 0, seen, target, steps;
+	byte exits = 0, seen, target, steps, m;
 	bool runs, done;
 
 	do
@@ -37,19 +43,34 @@ proctype spinner()
 		exits++;
 		seen = 0; steps = 0; runs = false; done = false;
 		do
-		:: seen == VCPUS || done -> break
+		:: done -> break
 		:: else ->
-#ifdef BUG_MAP
-			target = (seen == 2 -> 3 : seen);
-#else
-			target = seen;
-#endif
-			seen++;
-			steps++;
-			assert(steps <= VCPUS);
-			if
-			:: target == 0 || !irr[target] -> skip
+			/* kvm_arch_dy_next_ipi_receiver() */
+			reading = true;
+			m = map; /* rcu_dereference() */
+			target = NOBODY;
+			do
+			:: target != NOBODY || seen >= NR_IDS(m) -> break
 			:: else ->
+				assert(!freed[m]);
+#ifdef BUG_MAP
+				target = (seen == 2 -> 3 : seen);
+#else
+				target = seen;
+#endif
+				seen++;
+				steps++;
+				assert(steps <= VCPUS);
+				if
+				:: target == 0 || !irr[target] -> target = NOBODY
+				:: else -> skip
+				fi
+			od;
+			reading = false;
+			if
+			:: target == NOBODY -> break
+			:: else ->
+				/* A vCPU outlives the map. */
 #ifdef BUG_CLEAR
 				irr[target] = false;
 #endif
@@ -132,6 +153,16 @@ end:	do
 	od
 }
 
+/* kvm_recalculate_apic_map(), as vCPU 2 disables its APIC. */
+proctype updater()
+{
+	map = 1; /* rcu_assign_pointer() */
+#ifndef BUG_RCU
+	!reading; /* kvfree_rcu() */
+#endif
+	freed[0] = true
+}
+
 /* At all times: nothing that was posted is lost. */
 active proctype monitor()
 {
@@ -147,7 +178,7 @@ init {
 		ready[1] = true; ready[2] = true; ready[3] = true;
 		running[0] = true;
 		run spinner(); run receiver(1); run receiver(2);
-		run scheduler(); run sender()
+		run scheduler(); run sender(); run updater()
 	}
 }
 
