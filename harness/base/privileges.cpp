@@ -46,9 +46,10 @@ constexpr std::initializer_list<int> kReading = {
     SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall), SCMP_SYS(exit),
     SCMP_SYS(exit_group),
 };
-// A file in full beside its place, then under its name.
-constexpr std::initializer_list<int> kWriting = {SCMP_SYS(fsync), SCMP_SYS(rename),
-                                                 SCMP_SYS(unlink)};
+// A file in full beside its place, then under its name. Not by io_uring, whose operations no
+// filter sees.
+constexpr std::initializer_list<int> kWriting = {SCMP_SYS(pwrite64), SCMP_SYS(fsync),
+                                                 SCMP_SYS(rename), SCMP_SYS(unlink)};
 
 int load_filter(Files files) {
   const std::unique_ptr<void, decltype(&::seccomp_release)> filter(

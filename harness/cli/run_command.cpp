@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 #include <sched.h>
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/capability.h>
 #include <sys/utsname.h>
@@ -16,6 +16,8 @@
 #include <filesystem>
 #include <iterator>
 #include <memory>
+#include <mutex>
+#include <utility>
 
 #include "base/privileges.h"
 #include "base/read_file.h"
@@ -322,14 +324,29 @@ void begin_folder(const fs::path& folder, const Json& arguments,
   write_file_atomically(folder / kPlanFile, plan.dump(2) + "\n");
 }
 
+class ConsoleLog : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit ConsoleLog(fs::path file) : file_(std::move(file)) { append_to_file(file_, ""); }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t text;
+    formatter_->format(message, text);
+    append_to_file(file_, {text.data(), text.size()});
+  }
+  void flush_() override {}
+
+ private:
+  fs::path file_;
+};
+
 // Everything that is logged, in full and without times or colour.
 void log_to(const fs::path& file) {
-  auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(file.string());
+  auto sink = std::make_shared<ConsoleLog>(file);
   sink->set_pattern("%l: %v");
   sink->set_level(spdlog::level::debug);
   for (const auto& other : spdlog::default_logger()->sinks()) other->set_level(spdlog::get_level());
   spdlog::default_logger()->sinks().push_back(std::move(sink));
-  spdlog::default_logger()->flush_on(spdlog::level::debug);
 }
 
 void set_up(const SideSpec& side) {

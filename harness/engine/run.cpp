@@ -27,13 +27,13 @@
 #include "base/privileges.h"
 #include "bpf/probes_loader.h"
 #include "engine/cpu_quota.h"
-#include "engine/event_loop.h"
 #include "engine/guest_counts.h"
 #include "engine/guest_memory.h"
 #include "engine/limits.h"
 #include "engine/own_memory.h"
 #include "engine/stuck.h"
 #include "kvm/workload.h"
+#include "loop/event_loop.h"
 #include "perf/counters.h"
 
 namespace dyield {

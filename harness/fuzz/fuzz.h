@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -15,7 +16,6 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "base/write_all.h"
 
 // What libFuzzer calls for each input. Any exception but the harness's own Error, which
 // is a sentence and an exit code, is a finding, as is what a sanitizer reports.
@@ -55,7 +55,8 @@ inline void require(bool holds, std::string_view what) {
 class MemoryFile {
  public:
   explicit MemoryFile(std::string_view text) : fd_(::memfd_create("fuzz", MFD_CLOEXEC)) {
-    write_all(fd_, text, path());
+    require(::write(fd_.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()),
+            "a file in memory takes what is written");
   }
   [[nodiscard]] std::filesystem::path path() const {
     return "/proc/self/fd/" + std::to_string(fd_.get());

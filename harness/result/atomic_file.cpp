@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "base/write_all.h"
+#include "loop/file_writer.h"
 
 namespace dyield {
 namespace {
@@ -36,10 +36,10 @@ class TemporaryFile {
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
 
-  void write(std::string_view text) { write_all(fd_, text, target_); }
-
-  void commit() {
-    if (::fsync(fd_.get()) != 0) fail_to_write(target_, "fsync", errno);
+  void commit(std::string_view text) {
+    FileWriter writer(target_);
+    writer.write(fd_, text, 0);
+    writer.sync(fd_);
     if (::rename(name_.c_str(), target_.c_str()) != 0) fail_to_write(target_, "rename", errno);
     name_.clear();
   }
@@ -74,9 +74,7 @@ void write_file_atomically(const fs::path& path, std::string_view text) {
                                               "create the folder or choose another.",
                                               path.string()));
   }
-  TemporaryFile file(target);
-  file.write(text);
-  file.commit();
+  TemporaryFile(target).commit(text);
   sync_folder(target.parent_path());
 }
 

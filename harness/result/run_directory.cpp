@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/write_all.h"
+#include "loop/file_writer.h"
 #include "result/atomic_file.h"
 
 namespace dyield {
@@ -70,13 +70,14 @@ void RunDirectory::append(const Run& run) {
   const std::string line = to_line(run);
   const fs::path path = folder_ / kSamplesFile;
   try {
-    write_all(samples_, line, path);
+    FileWriter writer(path);
+    writer.write(samples_, line, size_);
+    writer.sync(samples_);
   } catch (const Error&) {
     // If this fails as well, readers pass over the torn line all the same.
     [[maybe_unused]] const int ignored = ::ftruncate(samples_.get(), static_cast<off_t>(size_));
     throw;
   }
-  if (::fdatasync(samples_.get()) != 0) fail_to_write(path, "fdatasync", errno);
   size_ += line.size();
 }
 
@@ -103,7 +104,7 @@ void make_result_folder(const fs::path& folder, std::initializer_list<std::strin
 }
 
 void append_to_file(const fs::path& path, std::string_view text) {
-  write_all(open_for_appending(path), text, path);
+  FileWriter(path).write(open_for_appending(path), text, 0);
 }
 
 }  // namespace dyield

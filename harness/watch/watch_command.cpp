@@ -18,7 +18,7 @@
 #include "base/privileges.h"
 #include "bpf/watch_loader.h"
 #include "engine/environment.h"
-#include "engine/event_loop.h"
+#include "loop/event_loop.h"
 #include "watch/interval.h"
 #include "watch/view.h"
 #include "watch/vm_processes.h"

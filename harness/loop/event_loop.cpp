@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "engine/event_loop.h"
+#include "loop/event_loop.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "base/error.h"
 
@@ -44,20 +47,31 @@ void EventLoop::arm(Source& source) {
     check("submit requests", io_uring_submit(&ring_));
     entry = io_uring_get_sqe(&ring_);
   }
-  if (source.fd >= 0) {
-    io_uring_prep_read(entry, source.fd, source.buffer, source.size, 0);
-  } else {
-    io_uring_prep_timeout(entry, &source.delay, 0, 0);
-  }
+  source.prepare(entry);
   io_uring_sqe_set_data(entry, &source);
 }
 
 void EventLoop::on_event(const Fd& eventfd, std::function<void()> handler) {
   Source& source = sources_.emplace_back();
-  source.handler = std::move(handler);
-  source.fd = eventfd.get();
-  source.buffer = &source.value;
-  source.size = sizeof source.value;
+  source.prepare = [fd = eventfd.get(), value = &source.value](io_uring_sqe* entry) {
+    io_uring_prep_read(entry, fd, value, sizeof *value, 0);
+  };
+  source.handler = [handler = std::move(handler)](int result) {
+    check("read an event", result);
+    handler();
+  };
+  arm(source);
+}
+
+void EventLoop::on_readable(int fd, std::function<void()> handler) {
+  Source& source = sources_.emplace_back();
+  // Once for each time that it wakes, and not for as long as there is something to read:
+  // a kernel that fills a buffer without pause would have it called without pause.
+  source.prepare = [fd](io_uring_sqe* entry) { io_uring_prep_poll_multishot(entry, fd, POLLIN); };
+  source.handler = [handler = std::move(handler)](int result) {
+    check("wait for a descriptor", result);
+    handler();
+  };
   arm(source);
 }
 
@@ -70,40 +84,60 @@ void EventLoop::on_signals(std::initializer_list<int> signals, std::function<voi
   if (!signals_) check("watch signals", -errno);
   signal_buffer_ = std::make_unique<SignalBuffer>();
   Source& source = sources_.emplace_back();
-  source.handler = [this, handler = std::move(handler)] {
+  source.prepare = [this](io_uring_sqe* entry) {
+    io_uring_prep_read(entry, signals_.get(), &signal_buffer_->info, sizeof signal_buffer_->info,
+                       0);
+  };
+  source.handler = [this, handler = std::move(handler)](int result) {
+    check("read a signal", result);
     handler(static_cast<int>(signal_buffer_->info.ssi_signo));
   };
-  source.fd = signals_.get();
-  source.buffer = &signal_buffer_->info;
-  source.size = sizeof signal_buffer_->info;
   arm(source);
 }
 
 void EventLoop::after(std::chrono::nanoseconds delay, std::function<void()> handler) {
   Source& source = sources_.emplace_back();
-  source.handler = std::move(handler);
+  source.again = false;
   source.delay.tv_sec = delay.count() / 1'000'000'000;
   source.delay.tv_nsec = delay.count() % 1'000'000'000;
+  source.prepare = [time = &source.delay](io_uring_sqe* entry) {
+    io_uring_prep_timeout(entry, time, 0, 0);
+  };
+  source.handler = [handler = std::move(handler)](int result) {
+    if (result != -ETIME) check("run a timer", result);
+    handler();
+  };
   arm(source);
 }
 
 void EventLoop::run() {
-  while (!stopped_) {
+  serve([this] { return stopped_; });
+}
+
+int EventLoop::await(const Prepare& prepare) {
+  std::optional<int> outcome;
+  Source source;
+  source.again = false;
+  source.prepare = prepare;
+  source.handler = [&outcome](int result) { outcome = result; };
+  arm(source);
+  serve([&outcome] { return outcome.has_value(); });
+  return *outcome;
+}
+
+void EventLoop::serve(const std::function<bool()>& done) {
+  while (!done()) {
     const int result = io_uring_submit_and_wait(&ring_, 1);
     if (result == -EINTR) continue;
     check("wait for events", result);
     io_uring_cqe* entry = nullptr;
-    while (!stopped_ && io_uring_peek_cqe(&ring_, &entry) == 0) {
+    while (!done() && io_uring_peek_cqe(&ring_, &entry) == 0) {
       auto& source = *static_cast<Source*>(io_uring_cqe_get_data(entry));
       const int outcome = entry->res;
+      const bool ended = (entry->flags & IORING_CQE_F_MORE) == 0;
       io_uring_cqe_seen(&ring_, entry);
-      if (source.fd >= 0) {
-        check("read an event", outcome);
-      } else if (outcome != -ETIME) {
-        check("run a timer", outcome);
-      }
-      source.handler();
-      if (source.fd >= 0) arm(source);
+      source.handler(outcome);
+      if (ended && source.again) arm(source);
     }
   }
 }

@@ -13,11 +13,13 @@
 
 namespace dyield {
 
-// The one loop of the main thread, on io_uring: guest doorbells, timers and
-// signals. Handlers run in the thread that calls run().
+// The one loop of the main thread, on io_uring: guest doorbells, timers, signals,
+// the kernel's buffers, and the writes of files. Handlers run in the thread that
+// calls run().
 class EventLoop {
  public:
   using Clock = std::chrono::steady_clock;
+  using Prepare = std::function<void(io_uring_sqe*)>;
 
   // Throws Error (kEnvironment) if the kernel offers no io_uring.
   EventLoop();
@@ -28,6 +30,9 @@ class EventLoop {
   // Calls the handler each time the eventfd is signalled. The descriptor must
   // be in blocking mode and outlive the loop.
   void on_event(const Fd& eventfd, std::function<void()> handler);
+  // Calls the handler each time that a descriptor wakes those who wait to read from it. It
+  // must outlive the loop.
+  void on_readable(int fd, std::function<void()> handler);
   // Calls the handler with the number of each signal of the set. Blocks these
   // signals in the calling thread, and so in threads that it starts later.
   void on_signals(std::initializer_list<int> signals, std::function<void(int)> handler);
@@ -38,16 +43,20 @@ class EventLoop {
   void run();
   void stop() { stopped_ = true; }
 
+  // Has the kernel carry out one operation, serving events until it is done; its result, or
+  // an errno value negated.
+  int await(const Prepare& prepare);
+
  private:
   struct Source {
-    std::function<void()> handler;
-    int fd = -1;  // read from again after each event, unless a timer
-    void* buffer = nullptr;
-    unsigned size = 0;
+    Prepare prepare;
+    std::function<void(int result)> handler;
+    bool again = true;  // prepared anew once it has ended
     __kernel_timespec delay{};
     std::uint64_t value = 0;  // the eventfd's
   };
   void arm(Source& source);
+  void serve(const std::function<bool()>& done);
 
   io_uring ring_{};
   std::list<Source> sources_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "engine/event_loop.h"
+#include "loop/event_loop.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -60,6 +60,33 @@ TEST(EventLoop, SignalsArriveAsEvents) {
   kill(getpid(), SIGINT);
   loop.run();
   EXPECT_EQ(number, SIGINT);
+}
+
+TEST(EventLoop, ADescriptorThatStaysReadableIsServedOnceForEachTimeThatItWakes) {
+  const Fd event(::eventfd(0, EFD_CLOEXEC));
+  EventLoop loop;
+  int woken = 0;
+  loop.on_readable(event.get(), [&] {
+    if (++woken == 1) loop.after(milliseconds(20), [&] { eventfd_write(event.get(), 1); });
+    if (woken == 2) loop.after(milliseconds(20), [&] { loop.stop(); });
+  });
+  loop.after(milliseconds(1), [&] { eventfd_write(event.get(), 1); });
+  loop.run();
+  EXPECT_EQ(woken, 2);
+}
+
+TEST(EventLoop, ServesWhatElseHappensWhileAnOperationIsUnderWay) {
+  const Fd event(::eventfd(0, EFD_CLOEXEC));
+  EventLoop loop;
+  loop.after(milliseconds(1), [&] { eventfd_write(event.get(), 7); });
+  std::uint64_t value = 0;
+  EXPECT_EQ(loop.await([&](io_uring_sqe* entry) {
+    io_uring_prep_read(entry, event.get(), &value, sizeof value, 0);
+  }),
+            static_cast<int>(sizeof value));
+  EXPECT_EQ(value, 7U);
+  EXPECT_EQ(loop.await([&](io_uring_sqe* entry) { io_uring_prep_fsync(entry, event.get(), 0); }),
+            -EINVAL);
 }
 
 }  // namespace
