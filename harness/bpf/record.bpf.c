@@ -338,6 +338,18 @@ int BPF_PROG(yield_to_exit, struct kvm_vcpu___dyield *target, int ret)
 	return 0;
 }
 
+/*
+ * The reader takes a CPU from the vCPUs that are watched, so it is woken for
+ * a quarter of the buffer and not for each decision.
+ */
+static u64 wakeup(void)
+{
+	u64 used = bpf_ringbuf_query(&decisions, BPF_RB_AVAIL_DATA);
+	u64 size = bpf_ringbuf_query(&decisions, BPF_RB_RING_SIZE);
+
+	return used < size / 4 ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP;
+}
+
 SEC("fexit/kvm_vcpu_on_spin")
 int BPF_PROG(on_spin_exit, struct kvm_vcpu___dyield *me)
 {
@@ -349,7 +361,8 @@ int BPF_PROG(on_spin_exit, struct kvm_vcpu___dyield *me)
 	n = d->vcpus;
 	if (n > DYIELD_RECORDING_VCPUS)
 		n = DYIELD_RECORDING_VCPUS;
-	if (bpf_ringbuf_output(&decisions, d, FIXED + n * sizeof(u16), 0))
+	if (bpf_ringbuf_output(&decisions, d, FIXED + n * sizeof(u16),
+			       wakeup()))
 		lose();
 	d->vcpus = 0;
 	return 0;

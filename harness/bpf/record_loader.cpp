@@ -74,6 +74,10 @@ int RecordProbes::on_decision(void* self, void* data, std::size_t size) {
   return 0;
 }
 
+int RecordProbes::descriptor() const {
+  return bpf_map__fd(skeleton_->maps.decisions);
+}
+
 void RecordProbes::consume() {
   if (const int result = ring_buffer__consume(ring_.get()); result < 0) {
     fail_loading("read from", result);

@@ -30,6 +30,8 @@ class RecordProbes {
   RecordProbes(const RecordProbes&) = delete;
   RecordProbes& operator=(const RecordProbes&) = delete;
 
+  // Wakes those who wait to read from it when the buffer is filling up.
+  [[nodiscard]] int descriptor() const;
   // Hands over what has come since, in this thread.
   void consume();
   // Whether a `dyield run` was under way, whose guests publish whom they await.

@@ -1,20 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "replay/record_command.h"
 
+#include <fmt/format.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/capability.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <bit>
+#include <cerrno>
 #include <chrono>
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
+#include "base/error.h"
+#include "base/fd.h"
 #include "base/privileges.h"
 #include "bpf/record_loader.h"
 #include "engine/environment.h"
-#include "engine/event_loop.h"
+#include "loop/event_loop.h"
 #include "replay/recording.h"
 #include "result/atomic_file.h"
 #include "watch/vm_processes.h"
@@ -38,8 +46,6 @@ Examples:
   dyield record -o yields.rec --duration 10
   dyield record -o yields.rec --pid $(pidof qemu-system-x86_64) --limit 16)";
 
-constexpr double kRead = 0.02;  // seconds between two looks into the kernel's buffer
-
 struct RecordOptions {
   std::vector<pid_t> pids;
   std::string output;
@@ -48,8 +54,22 @@ struct RecordOptions {
   std::uint32_t buffer = 4096;
 };
 
+// Each becomes readable when its process ends. (glibc 2.36 has no C linkage for pidfd_open().)
+std::vector<Fd> open_processes(const std::vector<pid_t>& pids) {
+  std::vector<Fd> processes;
+  for (const pid_t pid : pids) {
+    processes.emplace_back(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    if (!processes.back()) {
+      throw Error(ExitCode::kUsage,
+                  fmt::format("--pid {}: cannot watch that process: {}.", pid, errno_text(errno)));
+    }
+  }
+  return processes;
+}
+
 ExitCode record(const RecordOptions& options) {
   require_vms(options.pids);
+  const std::vector<Fd> processes = open_processes(options.pids);
   utsname name{};
   ::uname(&name);
   Recording recording(name.release, collect_environment().contains("lab"), options.limit << 20);
@@ -65,11 +85,15 @@ ExitCode record(const RecordOptions& options) {
     loop.after(std::chrono::nanoseconds(static_cast<std::int64_t>(options.duration * 1e9)),
                [&] { loop.stop(); });
   }
-  const Fd timer = make_timer(kRead);
-  loop.on_event(timer, [&] {
-    probes.consume();
-    if (all_ended(options.pids)) loop.stop();
-  });
+  loop.on_readable(probes.descriptor(), [&] { probes.consume(); });
+  std::set<int> ended;
+  for (const Fd& process : processes) {
+    // Twice: it has ended, its parent has taken note.
+    loop.on_readable(process.get(), [&] {
+      ended.insert(process.get());
+      if (ended.size() == processes.size()) loop.stop();
+    });
+  }
   loop.run();
   probes.consume();
   write_file_atomically(options.output, recording.text(probes.lost()));
@@ -104,8 +128,10 @@ void add_record_command(CLI::App& app,
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   command
-      ->add_option("--buffer", options->buffer,
-                   "Size of the kernel's buffer, which is read every 20 ms, KiB; a power of two")
+      ->add_option(
+          "--buffer", options->buffer,
+          "Size of the kernel's buffer, which is read when a quarter is full, KiB; a power "
+          "of two")
       ->type_name("KIB")
       ->check(CLI::Range(4, 1 << 20))
       ->check([](const std::string& kib) {

@@ -1128,9 +1128,9 @@ def a_recording_has_each_pause_exit_and_its_outcome():
 @test
 def a_recording_that_overflows_counts_marks_and_shows_what_is_missing():
     lab = Lab("mainline", "sh", "-c",
-              "dyield record --buffer 4 -o /out/y.rec & w=$!; sleep 1; "
+              "dyield record --buffer 4 -o /out/y.rec & w=$!; sleep 1; kill -STOP $w; "
               "dyield -q run all-to-all --vcpus 6 --cpus 2 --audit -o /out/r.json " + " ".join(SHORT) +
-              " >/dev/null; kill -INT $w; wait $w")
+              " >/dev/null; kill -CONT $w; kill -INT $w; wait $w")
     equal(f"exit status ({lab.err})", lab.status, 0)
     # struct dyield_recording
     decisions, lost, not_kept = struct.unpack_from("<QQQ", lab.files["y.rec"].encode(errors="surrogateescape"), 16)
