@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/printable.h"
@@ -64,16 +66,37 @@ std::uint64_t whole_run(Vcpus vcpus, Field field) {
   return sum;
 }
 
-// Without the empty buckets at the end.
-Json latency(std::span<const Vcpus> guests, dyield_latency which) {
-  std::array<std::uint64_t, DYIELD_LATENCY_BUCKETS> buckets{};
+using Histogram = std::array<std::uint64_t, DYIELD_LATENCY_BUCKETS>;
+
+Histogram latency(std::span<const Vcpus> guests, dyield_latency which) {
+  Histogram buckets{};
   for (const Vcpus& vcpus : guests) {
     for (const dyield_vcpu& vcpu : vcpus) {
       for (std::size_t i = 0; i < buckets.size(); i++) buckets[i] += vcpu.latency[which][i];
     }
   }
-  const auto used = std::find_if(buckets.rbegin(), buckets.rend(), [](auto n) { return n != 0; });
-  return std::vector<std::uint64_t>(buckets.begin(), used.base());
+  return buckets;
+}
+
+// Without the empty buckets at the end.
+Json used(const Histogram& buckets) {
+  const auto end = std::find_if(buckets.rbegin(), buckets.rend(), [](auto n) { return n != 0; });
+  return std::vector<std::uint64_t>(buckets.begin(), end.base());
+}
+
+// Their number, and their sum as if each were in the middle of its bucket: the guest keeps no
+// sum, for its loop is what is measured.
+void count_latencies(Run& run, const std::string& name, const Histogram& buckets,
+                     std::uint32_t tsc_khz) {
+  double ticks = 0;
+  for (std::size_t i = 1; i < buckets.size(); i++) {
+    ticks += 0.75 * std::ldexp(static_cast<double>(buckets[i]), static_cast<int>(i));
+  }
+  // A guest can write what it likes there.
+  constexpr double kMost = 1e18;
+  run.counts[name + "s"] = std::accumulate(buckets.begin(), buckets.end(), std::uint64_t{0});
+  run.counts[name + "_ns"] =
+      static_cast<std::uint64_t>(std::llround(std::min(kMost, ticks * 1e6 / tsc_khz)));
 }
 
 // A complete run's contradiction, or nothing.
@@ -154,12 +177,18 @@ void collect_guests(Run& run, std::span<const dyield_shared* const> guests, std:
   run.detail["vms"] = std::move(vm_list);
   run.detail["whole_run"] = std::move(whole);
   if ((info.does & kSends) == 0 || info.linux_guest()) return;
+  const Histogram to_handler = latency(all, DYIELD_LATENCY_HANDLER);
+  const Histogram to_release = latency(all, DYIELD_LATENCY_RELEASE);
+  if (tsc_khz != 0 && (info.does & (DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS)) != 0) {
+    count_latencies(run, "handler_delay", to_handler, tsc_khz);
+    count_latencies(run, "release_delay", to_release, tsc_khz);
+  }
   run.detail["latency"] = {
       {"unit", "ticks of the guest's TSC"},
       {"tsc_khz", tsc_khz},
       {"buckets", "0: zero; i: 2^(i-1) to 2^i - 1; bucket 47: all above"},
-      {"ipi_to_handler", latency(all, DYIELD_LATENCY_HANDLER)},
-      {"ipi_to_release", latency(all, DYIELD_LATENCY_RELEASE)},
+      {"ipi_to_handler", used(to_handler)},
+      {"ipi_to_release", used(to_release)},
       {"answered_by_a_handler_entered_before", early},
   };
 }

@@ -57,6 +57,22 @@ TEST(GuestCounts, IpisThatNobodyAcknowledgedFailTheRun) {
   EXPECT_EQ(run.reason, "3 IPIs were sent and 2 flushes acknowledged");
 }
 
+TEST(GuestCounts, DelaysAreTheMiddlesOfTheirBucketsInNanoseconds) {
+  Memory guests;
+  auto& handler = guests.first->vcpu[1].latency[DYIELD_LATENCY_HANDLER];
+  handler[0] = 1;                                                  // 0 ticks
+  handler[4] = 2;                                                  // 8 to 15 ticks
+  guests.second->vcpu[0].latency[DYIELD_LATENCY_HANDLER][10] = 1;  // 512 to 1023
+  const RunConfig config = config_of(DYIELD_WORKLOAD_UNICAST, 2, 2);
+  const dyield::Run run = guests.collect(config);  // a tick is 1000 ns
+  EXPECT_EQ(run.counts.at("handler_delays"), 4U);
+  EXPECT_EQ(run.counts.at("handler_delay_ns"), (12 * 2 + 768) * 1000U);
+  EXPECT_EQ(run.counts.at("release_delays"), 0U);
+  // A locks' waits are for no IPI.
+  EXPECT_FALSE(
+      guests.collect(config_of(DYIELD_WORKLOAD_LOCK_TICKET)).counts.contains("handler_delays"));
+}
+
 TEST(GuestCounts, CallsOfALinuxGuestsModuleThatDidNotRunFailTheRun) {
   Memory guests;
   guests.first->vcpu[0].calls[DYIELD_PHASE_MEASURE] = 3;

@@ -43,6 +43,8 @@ TEST(Metric, DerivedFromCounts) {
   EXPECT_EQ(value("precision",
                   {{"yields_to_awaited", 3}, {"yields_while_waiting", 4}, {"yields_made", 100}}),
             0.75);
+  EXPECT_EQ(value("handler_delay", {{"handler_delay_ns", 900}, {"handler_delays", 3}}), 300.0);
+  EXPECT_EQ(value("release_delay", {{"release_delay_ns", 900}, {"release_delays", 2}}), 450.0);
   // Three of four vCPUs did 10 each, the last 2.
   EXPECT_EQ(value("evenness", {{"work_least", 4 * 2}, {"work", 32}}), 0.25);
 }

@@ -286,7 +286,11 @@ def every_workload(kernel, names):
             latency = detail["latency"]
             # Within one phase's edge: a shootdown may begin before the measurement.
             assert sum(latency["ipi_to_release"]) <= c["shootdowns"], (where, latency, c)
-            assert sum(latency["ipi_to_handler"]) > 0, (where, latency)
+            equal(f"{where}: handlers entered", sum(latency["ipi_to_handler"]), c["handler_delays"])
+            assert 0 < run["metrics"]["handler_delay"]["value"] and c["handler_delays"] > 0, (where, run["metrics"])
+            # A wait ends behind the last of its handlers.
+            if c["release_delays"] > 0:
+                assert run["metrics"]["release_delay"]["value"] > 0, (where, run["metrics"])
         if name in FAIR:
             equal(f"{where}: work of all VMs", c["work"], c["work_vm_compute"] + c["work_vm_spin"])
 
