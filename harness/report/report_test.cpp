@@ -59,6 +59,22 @@ TEST(Report, EveryFormNamesTheLabTheVerdictAndTheCommands) {
   }
 }
 
+// Whatever metric a form has a line for, it has the samples of.
+TEST(Report, EveryNumberLeadsBackToItsSamples) {
+  const Comparisons comparisons = slower();
+  const std::string yields = "7 14 21 28 35 42 49 56";
+  for (const ReportFormat& format : kReportFormats) {
+    if (format.name == "html" || format.name == "ktap" || format.name == "kcidb") continue;
+    const std::string text = format.render(comparisons);
+    for (const MetricComparison& row : comparisons.front().cells.front().metrics) {
+      if (row.pairs.empty() || text.find(row.metric->name) == std::string::npos) continue;
+      EXPECT_THAT(text, HasSubstr(fmt::format("  {} ({})\n", row.metric->name, row.metric->unit)))
+          << format.name;
+    }
+    EXPECT_THAT(text, HasSubstr("base       " + yields)) << format.name;
+  }
+}
+
 TEST(Report, CommandsAreQuotedForAShell) {
   EXPECT_THAT(render_text(slower()), HasSubstr(R"(dyield run 'it'\''s <here>')"));
   EXPECT_THAT(render_html(slower()), HasSubstr(R"(&lt;here&gt;)"));
@@ -81,6 +97,10 @@ TEST(Report, OvercommitTableHasMeanAndMedian) {
 
 TEST(Report, HtmlIsOnePageWhoseLinksLeadSomewhere) {
   Comparisons comparisons = slower();
+  // A metric without a pair has no samples to lead to.
+  dyield::Result no_work = result("new", 1);
+  for (dyield::Run& run : no_work.runs) run.counts.erase("work");
+  comparisons.push_back(compared(result("old", 3), no_work).front());
   comparisons.push_back(compared(result("old", 3), result("<script>", 3)).front());
   const std::string html = render_html(comparisons);
   EXPECT_THAT(html, AllOf(Not(HasSubstr("<script>")), Not(HasSubstr("src=")),

@@ -50,8 +50,9 @@ std::string values_text(const MetricComparison& row, double Pair::*side) {
   return out;
 }
 
-// Every sample of the headline metrics in the order of the seeds, and the commands.
-std::string appendix(const Comparison& comparison) {
+// Every sample of the metrics that the report shows, in the order of the seeds, and the
+// commands. Those of all metrics, or of the headlines and of the table by overcommit.
+std::string appendix(const Comparison& comparison, bool all) {
   std::string out = "Samples, in the order of the seeds:\n";
   const Scalars common = common_dimensions(comparison);
   for (const Cell& cell : comparison.cells) {
@@ -60,7 +61,7 @@ std::string appendix(const Comparison& comparison) {
     out += wrapped("", title(cell.dimensions, common), kMailWidth) +
            wrapped("  seeds  ", seeds, kMailWidth);
     for (const MetricComparison& row : cell.metrics) {
-      if (!row.metric->headline) continue;
+      if (!all && !row.metric->headline && row.metric->name != "yields_tried") continue;
       out += fmt::format("  {} ({})\n", row.metric->name, row.metric->unit);
       out += wrapped("    base       ", values_text(row, &Pair::a), kMailWidth);
       out += wrapped("    candidate  ", values_text(row, &Pair::b), kMailWidth);
@@ -208,7 +209,7 @@ std::string render_text(const Comparisons& comparisons) {
   std::string out;
   for (const Comparison& comparison : comparisons) {
     out += heading(comparison) + "\n\n" + render_table(comparison, {}) + "\n" +
-           aligned_table(comparison) + "\n" + appendix(comparison) + "\n";
+           aligned_table(comparison) + "\n" + appendix(comparison, false) + "\n";
   }
   return out + note_line(comparisons);
 }
@@ -218,8 +219,8 @@ std::string render_lkml(const Comparisons& comparisons) {
   for (const Comparison& comparison : comparisons) {
     out += "\n" + heading(comparison) + "\n\n";
     for (const Cell& cell : comparison.cells) out += robot_cell(comparison, cell);
-    out +=
-        verdict_lines(comparison) + "\n" + aligned_table(comparison) + "\n" + appendix(comparison);
+    out += verdict_lines(comparison) + "\n" + aligned_table(comparison) + "\n" +
+           appendix(comparison, true);
   }
   return out;
 }
@@ -253,7 +254,7 @@ std::string render_markdown(const Comparisons& comparisons) {
     for (const auto& row : overcommit_rows(comparison)) out += markdown_row(row);
     // Four spaces make a block that nothing in it can end.
     out += "\n### Samples and commands\n\n";
-    const std::string block = appendix(comparison);
+    const std::string block = appendix(comparison, true);
     for (std::size_t begin = 0; begin < block.size();) {
       const std::size_t end = block.find('\n', begin) + 1;
       out += "    " + block.substr(begin, end - begin);
