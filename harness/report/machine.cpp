@@ -41,7 +41,7 @@ std::string ktap_metric(const Cell& cell, const MetricComparison& row, std::size
 std::string ktap_cell(const Cell& cell, std::size_t number, const std::string& name) {
   const auto gating = static_cast<std::size_t>(std::ranges::count_if(
       cell.metrics, [](const MetricComparison& row) { return row.metric->gating; }));
-  std::string out = fmt::format("  KTAP version 1\n  1..{}\n", gating);
+  std::string out = fmt::format("  KTAP version 1\n  # Subtest: {}\n  1..{}\n", name, gating);
   std::size_t tests = 0;
   bool failed = false;
   bool decided = false;
