@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <vector>
 
 #include "compare/words.h"
@@ -20,16 +21,17 @@ constexpr std::string_view kStyle = R"(
 --base:#2a6fdb;--cand:#c2410c;--good:#18733a;--bad:#b4231a}
 @media(prefers-color-scheme:dark){:root{--fg:#e6e9ec;--bg:#14171a;--soft:#9aa5b1;--line:#3b434b;
 --band:#22272c;--base:#7fb0ff;--cand:#ff9d66;--good:#62d08b;--bad:#ff8b80}}
-body{font:16px/1.45 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:64rem;
+body{font:16px/1.45 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:72rem;
 margin:0 auto;padding:1rem}
 h1{font-size:1.5rem}h2{font-size:1.25rem;margin-top:2rem}h3{font-size:1.05rem;margin-top:2rem}
 a{color:inherit}
 .lab{border:2px solid var(--bad);padding:.5rem .75rem;font-weight:600}
 .soft,caption{color:var(--soft);font-size:.875rem}
 caption{text-align:left;padding:.25rem 0}
-th[scope=row]{max-width:18rem}
+th[scope=row]{max-width:18rem;overflow-wrap:break-word}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.9rem}
 th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:middle}
+td{white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
 th[scope=row]{font-weight:600}
 td.plot{min-width:9rem}
@@ -46,7 +48,7 @@ line{vector-effect:non-scaling-stroke}
 details{margin:.5rem 0}summary{cursor:pointer;padding:.25rem 0}
 pre,code{font-size:.85rem;overflow-wrap:anywhere;white-space:pre-wrap}
 :target{outline:2px solid var(--base)}
-@media(max-width:44rem){
+@media(max-width:71rem){td{white-space:normal}
 .stack thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .stack,.stack tbody,.stack tr,.stack th,.stack td{display:block}
 .stack tr{border-bottom:2px solid var(--line);padding:.5rem 0}
@@ -91,10 +93,12 @@ std::string cell_html(std::string_view label, std::string_view html) {
 struct Axis {
   double low = 0.9;
   double high = 1.1;
+  static constexpr double kEdge = 5;  // half a dot in the narrowest plot
 
   [[nodiscard]] double position(double ratio) const {
     const double clamped = std::clamp(ratio, low, high);
-    return 2 + 96 * (std::log(clamped) - std::log(low)) / (std::log(high) - std::log(low));
+    return kEdge + (100 - 2 * kEdge) * (std::log(clamped) - std::log(low)) /
+                       (std::log(high) - std::log(low));
   }
 };
 
@@ -144,7 +148,7 @@ std::string metric_html(const MetricComparison& row, const Axis& axis, double ma
   const std::string verdict(words(row.verdict).table);
   const std::string_view style = row.regressed() ? "regressed" : words(row.verdict).json;
   const auto linked = [&](const std::string& text) {
-    return fmt::format("<a href=\"#{}\">{}</a>", anchor, text);
+    return row.pairs.empty() ? text : fmt::format("<a href=\"#{}\">{}</a>", anchor, text);
   };
   return fmt::format("<tr><th scope=\"row\">{}</th>", row.metric->name) +
          fmt::format("<td class=\"plot\">{}</td>", forest_plot(row, axis, margin)) +
@@ -224,12 +228,21 @@ constexpr std::string_view kTableEnd = "</tbody></table>\n";
 
 std::string cell_section(const Comparison& comparison, const Cell& cell, const std::string& id,
                          std::size_t number) {
-  const Axis axis = axis_of(cell.metrics);
+  // An axis for each table: the counts behind a headline can differ a thousandfold.
+  const auto axis_for = [&](bool headline) {
+    std::vector<MetricComparison> rows;
+    std::ranges::copy_if(cell.metrics, std::back_inserter(rows), [&](const MetricComparison& row) {
+      return row.metric->headline == headline;
+    });
+    return axis_of(rows);
+  };
+  const Axis axis = axis_for(true), other_axis = axis_for(false);
   std::string headline, others, samples;
   std::size_t more = 0;
   for (const MetricComparison& row : cell.metrics) {
     const std::string anchor = fmt::format("{}-{}", id, row.metric->name);
-    const std::string html = metric_html(row, axis, comparison.margin, anchor);
+    const std::string html =
+        metric_html(row, row.metric->headline ? axis : other_axis, comparison.margin, anchor);
     (row.metric->headline ? headline : others) += html;
     if (!row.metric->headline) more++;
     samples += samples_html(cell, row, anchor, number);
@@ -241,8 +254,11 @@ std::string cell_section(const Comparison& comparison, const Cell& cell, const s
       id, escaped(title(cell.dimensions, common_dimensions(comparison))), axis.low, axis.high,
       kMetricHead, headline, kTableEnd);
   if (more > 0)
-    out += fmt::format("<details><summary>{} more metrics</summary>\n{}{}{}</details>\n", more,
-                       kMetricHead, others, kTableEnd);
+    out += fmt::format(
+        "<details><summary>{} more metrics</summary>\n<p class=\"soft\">Here the plot shows "
+        "x{:.2g} "
+        "to x{:.3g}.</p>\n{}{}{}</details>\n",
+        more, other_axis.low, other_axis.high, kMetricHead, others, kTableEnd);
   return out + "<details><summary>Samples</summary>\n" + samples + "</details>\n";
 }
 
