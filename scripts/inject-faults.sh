@@ -6,7 +6,8 @@
 # usage: inject-faults.sh FIRST STEP CALLS COMMAND...
 #
 # CALLS are words NAME=ERRNO. The NAMEd call fails for the FIRST time that a thread
-# makes it, then in another run for the FIRST + STEPth, and so on. COMMAND runs in a
+# makes it, then in another run for the FIRST + STEPth, and so on; with a STEP of 0 each
+# is half as far again. COMMAND runs in a
 # fresh copy of the folder $EARLIER. Shell commands that run there behind it: $WHOLE,
 # if it said that it succeeded; $KEPT; $AFTER. STRACE names strace. A line a run:
 #   fault NAME ERRNO NTH exit STATUS whole STATUS kept STATUS after STATUS left COUNT: LAST LINE
@@ -44,6 +45,6 @@ for call in $calls; do
     kept=$(judge "${KEPT:-:}")
     [ -z "$(find "$WORK/now" -name '*.tmp')" ] || kept=tmp
     echo "fault $name $errno $nth exit $status whole $whole kept $kept after $(judge "${AFTER:-:}") left $lost: $(grep -v '^$' "$WORK/err" | tail -n 1)"
-    nth=$((nth + step))
+    nth=$((nth + (step > 0 ? step : nth / 2 + 1)))
   done
 done
