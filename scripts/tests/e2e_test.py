@@ -713,20 +713,78 @@ def the_doctor_finds_nothing_missing_in_the_lab():
         assert series in rows["series"]["found"], rows["series"]
 
 
+def payload_with_a_broken_ring_3(folder):
+    """The payload, but what runs in ring 3 begins with an instruction that is undefined."""
+    payload = BUILD / "harness/lib/payload.elf"
+    symbols = subprocess.run(["nm", payload], capture_output=True, text=True, check=True).stdout
+    headers = subprocess.run(["readelf", "-lW", payload], capture_output=True, text=True, check=True).stdout
+    offset, address = (int(word, 16) for word in re.search(r"LOAD +(\S+) (\S+)", headers).groups())
+    at = int(re.search(r"(\w+) t user_main\n", symbols)[1], 16) - address + offset
+    image = bytearray(payload.read_bytes())
+    image[at:at + 2] = b"\x0f\x0b"  # UD2
+    path = pathlib.Path(folder) / "broken.elf"
+    path.write_bytes(image)
+    return path
+
+
 @test
 def the_doctor_names_each_thing_that_is_taken_away():
-    done = Lab("mainline", "sh", "-c",
-               "doctor() { dyield doctor >/out/$1; echo $? >/out/$1.status; }; "
-               "ulimit -n 256; doctor files; rmmod kvm-amd; "
-               "insmod /modules/kvm-amd.ko pause_filter_count=0; doctor pause; "
-               "rmmod kvm-amd; rmmod kvm; doctor kvm; umount -l /sys; doctor sys")
-    for what, status, row in (
-            ("files", "0", "open files"), ("pause", "3", "PAUSE exits"), ("kvm", "3", "/dev/kvm"),
-            ("sys", "3", "BTF of the kernel")):
-        equal(f"exit status without {what}", done.files[f"{what}.status"].strip(), status)
-        lines = done.files[what].splitlines()
-        (at,) = [i for i, line in enumerate(lines) if line.startswith(f"not met     {row} ")]
-        assert "-> " in lines[at + 1], lines
+    with tempfile.TemporaryDirectory() as folder:
+        done = Lab("mainline", "sh", "-c", """
+            doctor() { name=$1; shift; "$@" >/out/$name 2>&1; echo $? >/out/$name.status; }
+            quick="dyield doctor --no-trial"
+            mount --bind /dev/null /sys/kernel/btf/kvm; doctor types $quick; umount /sys/kernel/btf/kvm
+            avic=/sys/module/kvm_amd/parameters/avic
+            echo Y >/tmp/y; mount --bind /tmp/y $avic; doctor avic $quick; umount $avic
+            mkdir -p /etc; echo u::1000:1000::/:/bin/sh >/etc/passwd; chmod 666 /dev/kvm
+            (ulimit -l 64; doctor memlock $quick)
+            echo 1 >/proc/sys/kernel/dmesg_restrict; doctor user su u -c "$quick"
+            echo 1 >/proc/sys/kernel/perf_event_paranoid; doctor perf su u -c "$quick"
+            cp /lib/payload.elf /tmp; cp /in/broken.elf /lib/payload.elf; doctor ring3 dyield doctor
+            cp /tmp/payload.elf /lib; ulimit -n 256; doctor files dyield doctor
+            rmmod kvm-amd; insmod /modules/kvm-amd.ko pause_filter_count=0; doctor pause dyield doctor
+            rmmod kvm-amd; rmmod kvm; doctor kvm dyield doctor
+            mount -t tmpfs none /sys/kernel; mkdir /sys/kernel/security
+            echo "none integrity [confidentiality]" >/sys/kernel/security/lockdown; doctor lockdown dyield doctor
+            umount -l /sys; doctor sys dyield doctor""", files=[payload_with_a_broken_ring_3(folder)])
+    for what, status, state, row, text, fix in (
+            ("types", "3", "not met", "BTF of kvm", "kvm_vcpu_yield_to", "CONFIG_DEBUG_INFO_BTF_MODULES"),
+            ("avic", "0", "note", "APIC virtualization", "avic=Y", "avic=0"),
+            ("memlock", "0", "met", "locked memory", "64 KiB, but this kernel charges BPF memory to the cgroup", ""),
+            ("user", "3", "not met", "BPF privileges", "neither CAP_SYS_ADMIN", "sudo"),
+            ("user", "3", "not met", "perf events", "perf_event_paranoid is 2", "perf_event_paranoid=1"),
+            ("user", "3", "not met", "kernel log", "/dev/kmsg", "dmesg_restrict=0"),
+            ("perf", "3", "met", "perf events", "perf_event_paranoid is 1", ""),
+            ("ring3", "3", "not met", "trial run", "took exception 6", "dyield -v run"),
+            ("files", "0", "not met", "open files", "256", "ulimit -Hn"),
+            ("pause", "3", "not met", "PAUSE exits", "pause_filter_count", "pause_filter_count=3000"),
+            ("kvm", "3", "not met", "/dev/kvm", "does not open", "modprobe"),
+            ("kvm", "3", "not met", "BTF of kvm", "which the probes attach to", "modprobe"),
+            ("lockdown", "3", "not met", "BPF privileges", "locked down", "lockdown=confidentiality"),
+            ("sys", "3", "not met", "BTF of the kernel", "No such file", "CONFIG_DEBUG_INFO_BTF")):
+        where = f"{row} without {what}"
+        equal(f"exit status, {where}", done.files[f"{what}.status"].strip(), status)
+        lines = done.files[what].splitlines() + [""]
+        found = [i for i, line in enumerate(lines) if line.startswith(f"{state:<12}{row} ")]
+        assert len(found) == 1 and text in lines[found[0]], (where, lines)
+        assert not fix or "-> " in lines[found[0] + 1] and fix in lines[found[0] + 1], (where, lines)
+
+
+@test
+def progress_is_one_live_line_on_a_terminal_and_plain_lines_elsewhere():
+    run = "dyield run unicast --vcpus 2 --cpus 2 --seeds 2 --duration 0.01 --warmup 0 >/dev/null"
+    # The lab's output is a terminal.
+    lab = Lab("mainline", "sh", "-c", f"{run}; {run} 2>/out/file; TERM=dumb {run}")
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    terminal, dumb = lab.err.split("ended: all 2 seeds")[:2]
+    plain = lab.files["file"]
+    for n in 1, 2:
+        line = f"unicast: seed {n}: run {n} of 2, about "
+        # Erased behind a carriage return, which text=True makes a newline, and again for what comes then.
+        assert re.search(rf"\n\x1b\[K{line}\d+ s left\n\x1b\[K", "\n" + terminal), terminal
+        assert re.search(rf"^dyield: info: {line}\d+ s left$", plain, re.M), plain
+        assert line in dumb, dumb
+    assert "\x1b" not in plain + dumb, (plain, dumb)
 
 
 @test
