@@ -49,6 +49,39 @@ expect "an unknown option is wrong usage" 2 err "--sideways" --sideways mainline
 expect "a missing file is wrong usage" 2 err "/nonexistent" --file /nonexistent mainline -- true
 expect "nothing is run with --dry-run" 0 out "-icount" --dry-run mainline -- true
 
+# At a terminal, which script(1) gives it, when the prompt is there.
+typed() {
+  local script i
+  mkfifo "$tmp/keys"
+  script -qefc "$(printf '%q ' timeout --foreground 280 "$lab" mainline --shell)" "$tmp/typescript" <"$tmp/keys" >/dev/null &
+  script=$!
+  exec 9>"$tmp/keys"
+  for ((i = 0; i < 1000; i++)); do
+    ! grep -q '/ # ' "$tmp/typescript" 2>/dev/null || break
+    sleep 0.25
+  done
+  # The machine's shell is to compute it.
+  # shellcheck disable=SC2016
+  printf 'echo typed $((6 * 7))\rexit\r' >&9
+  wait "$script" && grep -q 'typed 42' "$tmp/typescript"
+}
+verdict "lab: a shell does what is typed, and its end is the machine's" "$(typed >&2; echo $?)"
+
+# The kernel's configuration with one line more, in a folder of the test's own.
+configured_with() (
+  # shellcheck source=/dev/null
+  . "$here/../lib.sh"
+  echo "$1" >"$tmp/fragment"
+  select_config mainline
+  config_fragments+=("$tmp/fragment")
+  # shellcheck disable=SC2034 # configure_kernel reads it
+  obj=$tmp/obj
+  configure_kernel
+)
+said=$(configured_with CONFIG_MADE_UP=y 2>&1) && status=0 || status=$?
+verdict "lab: an option that the kernel's configuration loses is named" \
+  "$([[ $status == 1 && $said == *'lost CONFIG_MADE_UP=y:'* ]]; echo $?)"
+
 "$lab" mainline -- sh -c 'cat /proc/stat /proc/interrupts; dmesg' >"$tmp/first"
 "$lab" mainline -- sh -c 'cat /proc/stat /proc/interrupts; dmesg' >"$tmp/second"
 same "lab: two runs are the same run, to the last interrupt" \
