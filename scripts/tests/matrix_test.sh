@@ -38,6 +38,23 @@ verdict 'matrix: the report is there, with its samples' \
 expect 'matrix: other options keep the old results aside' 0 '2 runs made, 0 kept, 0 failed' \
   "${short[@]}" --seeds 1 --duration 0.03
 verdict 'matrix: aside they are whole' "$(cmp -s "$tmp/first" "$tmp/results.previous/patched/unicast-4on2-001.json"; echo $?)"
+
+# Interrupted at the first result of two seeds on two kernels.
+cut=("$matrix" --cell unicast:4:2 --duration 0.02 --seeds 2 --jobs 1 --out "$tmp/cut")
+"${cut[@]}" >"$tmp/out" 2>&1 </dev/null &
+for ((i = 0; i < 2400; i++)); do
+  ! compgen -G "$tmp/cut/*/unicast-4on2-*.json" >/dev/null || break
+  sleep 0.05
+done
+kill -INT $!
+status=0
+wait $! || status=$?
+same 'matrix: an interrupt ends it and says how to go on' \
+  "$status $(grep -c 'interrupted; the same command goes on' "$tmp/out")" '130 1'
+made=$(compgen -G "$tmp/cut/*/unicast-4on2-*.json" | wc -l)
+verdict 'matrix: an interrupt leaves what was done, and no more' "$((made < 1 || made > 3))"
+expect 'matrix: after an interrupt, it goes on' 0 "$((4 - made)) runs made, $made kept, 0 failed" "${cut[@]}"
+
 sed -i 's/\(on amd .*\)"[0-9a-f]*"/\1"0"/' "$tmp/results/plan.json"
 expect 'matrix: a lab of other parts keeps the old results aside' 0 '2 runs made, 0 kept, 0 failed' \
   "${short[@]}" --seeds 1 --duration 0.03
