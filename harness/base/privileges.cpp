@@ -22,7 +22,7 @@ namespace {
 
 [[noreturn]] void fail(const char* what, int error) {
   throw Error(ExitCode::kEnvironment,
-              fmt::format("Cannot give up {}: {}; run dyield as a user without them.", what,
+              fmt::format("Cannot {}: {}; run dyield as a user without privileges.", what,
                           errno_text(error)));
 }
 
@@ -80,7 +80,7 @@ int load_filter(Files files) {
 
 void keep_capabilities(std::initializer_list<int> kept) {
   const CapPtr<cap_t> now(::cap_get_proc(), ::cap_free), then(::cap_init(), ::cap_free);
-  if (!now || !then) fail("capabilities", errno);
+  if (!now || !then) fail("give up capabilities", errno);
   for (const cap_value_t capability : kept) {
     for (const cap_flag_t flag : {CAP_EFFECTIVE, CAP_PERMITTED}) {
       cap_flag_value_t value = CAP_CLEAR;
@@ -89,8 +89,8 @@ void keep_capabilities(std::initializer_list<int> kept) {
     }
   }
   // Of this thread alone: libcap reaches the others by libpsx only, which is not linked.
-  if (::cap_set_proc(then.get()) != 0) fail("capabilities", errno);
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail("new privileges", errno);
+  if (::cap_set_proc(then.get()) != 0) fail("give up capabilities", errno);
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail("forbid new privileges", errno);
 }
 
 void confine_to_files(Files files) {

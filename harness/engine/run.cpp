@@ -25,6 +25,7 @@
 
 #include "base/error.h"
 #include "base/privileges.h"
+#include "base/thread.h"
 #include "bpf/probes_loader.h"
 #include "engine/cpu_quota.h"
 #include "engine/guest_counts.h"
@@ -276,7 +277,7 @@ class Runner {
     pthread_attr_destroy(&attributes);
     for (std::uint32_t v = 0; v < vms_.size(); v++) {
       for (std::uint32_t i = 0; i < config_.vcpus; i++) {
-        threads_.emplace_back([this, v, i] {
+        threads_.push_back(start_thread([this, v, i] {
           const std::size_t slot = std::size_t{v} * config_.vcpus + i;
           tids_[slot] = ::gettid();
           pthread_setname_np(pthread_self(), fmt::format("vm{}/vcpu{}", v, i).c_str());
@@ -289,7 +290,7 @@ class Runner {
           registered_->count_down();
           go_->wait();
           vcpu_main(v, i);
-        });
+        }));
       }
     }
     registered_->wait();

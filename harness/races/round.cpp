@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/thread.h"
 
 namespace dyield {
 namespace {
@@ -61,7 +62,7 @@ class RaceVm : public PayloadVm {
 class Watchdog {
  public:
   Watchdog(std::chrono::nanoseconds limit, std::uint64_t seed)
-      : thread_([this, limit, seed] {
+      : thread_(start_thread([this, limit, seed] {
           std::unique_lock lock(mutex_);
           if (ended_.wait_for(lock, limit, [this] { return over_; })) return;
           fmt::print(stderr,
@@ -71,7 +72,7 @@ class Watchdog {
                      at_.load(), seed);
           std::fflush(nullptr);
           std::_Exit(static_cast<int>(ExitCode::kFailed));
-        }) {}
+        })) {}
   ~Watchdog() {
     {
       const std::lock_guard lock(mutex_);
@@ -160,7 +161,7 @@ class Round {
 
   void start(Vcpu& vcpu) {
     vcpus_.push_back(&vcpu);
-    threads_.emplace_back([this, &vcpu] { vcpu_main(vcpu); });
+    threads_.push_back(start_thread([this, &vcpu] { vcpu_main(vcpu); }));
   }
 
   void vcpu_main(Vcpu& vcpu) {
