@@ -343,7 +343,11 @@ enum dyield_workload {
 	X(SCRIBBLE, scribble, 0,                                              \
 	  "payload: a guest overwrites what the harness told it of itself")   \
 	X(EARLY_STOP, early_stop, 0,                                          \
-	  "payload: a guest says that it has stopped when it has begun")
+	  "payload: a guest says that it has stopped when it has begun")      \
+	X(HANG, hang, 0,                                                      \
+	  "payload: vCPU 1 goes round and round with interrupts off")         \
+	X(TRIPLE_FAULT, triple_fault, 0,                                      \
+	  "payload: vCPU 1 takes an exception without an IDT")
 
 enum dyield_fault {
 #define X(id, name, needs, text) DYIELD_FAULT_##id,

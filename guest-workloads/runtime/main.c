@@ -6,8 +6,12 @@
 
 /* Of those who idle: microseconds in HLT, and units of work between, both
  * uniform up to twice as much. */
-#define IDLE_US	   200
-#define IDLE_UNITS 256
+#define IDLE_US	    200
+#define IDLE_UNITS  256
+
+/* Whom --fault hang and triple-fault take, and when. */
+#define BROKEN_VCPU 1
+#define BROKEN_US   20000
 
 enum syscall {
 	SYS_STEP,
@@ -153,10 +157,38 @@ static void idle(u32 me)
 	shared()->vcpu[me].progress++;
 }
 
+/* By names of their own, for whoever looks up the RIP that is reported. */
+void hang(void) __attribute__((noinline, noreturn));
+void hang(void)
+{
+	for (;;)
+		asm volatile("");
+}
+
+void triple_fault(void) __attribute__((noinline, noreturn));
+void triple_fault(void)
+{
+	static const u8 no_idt[10];
+
+	asm volatile("lidt %0; ud2" ::"m"(no_idt));
+	__builtin_unreachable();
+}
+
+static bool has_broken_vcpu(void)
+{
+	return shared()->fault == DYIELD_FAULT_HANG ||
+	       shared()->fault == DYIELD_FAULT_TRIPLE_FAULT;
+}
+
 static void timer_interrupt(u32 me)
 {
 	struct dyield_shared *sh = shared();
 
+	if (me == BROKEN_VCPU && has_broken_vcpu()) {
+		if (sh->fault == DYIELD_FAULT_HANG)
+			hang();
+		triple_fault();
+	}
 	own[me].fired++;
 	sh->vcpu[me].ticks[READ_ONCE(sh->phase)]++;
 	if (workload()->tick &&
@@ -289,6 +321,9 @@ void vcpu_main(u64 index)
 
 	if (workload()->tick)
 		apic_timer(workload()->tick);
+	/* In the midst of what the workload does. */
+	if (me == BROKEN_VCPU && has_broken_vcpu())
+		apic_timer(BROKEN_US);
 
 	enter_user((u64)user_main,
 		   DYIELD_USTACK_GPA + (me + 1) * DYIELD_STACK_SIZE - 8, me);

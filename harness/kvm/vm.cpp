@@ -29,6 +29,9 @@ constexpr std::uint64_t kPresentWrite = 0x3;
 constexpr std::uint64_t kUncached = 0x18;  // PCD, PWT
 constexpr std::uint64_t kPageSizeBit = 0x80;
 
+// Where a reset sends a processor, ibidem, 14.1.3 "Processor Initialization State".
+constexpr std::uint64_t kResetRip = 0xfff0, kResetCsBase = 0xffff0000;
+
 std::uint64_t argument(const void* pointer) {
   return reinterpret_cast<std::uint64_t>(pointer);
 }
@@ -223,10 +226,12 @@ std::string Vcpu::describe_registers() const {
   kvm_sregs sregs;
   if (try_kvm_ioctl(fd_, KVM_GET_REGS, argument(&regs)) == 0 &&
       try_kvm_ioctl(fd_, KVM_GET_SREGS, argument(&sregs)) == 0) {
+    // After a triple fault, SVM's state is undefined, and kvm-amd resets the vCPU.
+    const bool reset = regs.rip == kResetRip && sregs.cs.base == kResetCsBase;
     return fmt::format(
-        " (RIP {:#x} RSP {:#x} RFLAGS {:#x} RAX {:#x} RDI {:#x} CS {:#x} CR2 {:#x} CR3 {:#x})",
-        regs.rip, regs.rsp, regs.rflags, regs.rax, regs.rdi, sregs.cs.selector, sregs.cr2,
-        sregs.cr3);
+        " ({}RIP {:#x} RSP {:#x} RFLAGS {:#x} RAX {:#x} RDI {:#x} CS {:#x} CR2 {:#x} CR3 {:#x})",
+        reset ? "reset by KVM, its own registers are gone: " : "", regs.rip, regs.rsp, regs.rflags,
+        regs.rax, regs.rdi, sregs.cs.selector, sregs.cr2, sregs.cr3);
   }
   return "";
 }
