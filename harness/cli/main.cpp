@@ -46,7 +46,10 @@ ExitCode list(bool json) {
   dyield::Json rows = dyield::Json::array();
   for (const auto& row : dyield::workloads()) {
     if (!json) fmt::print("{:<9}  {:<20}  {}\n", row.group, row.name, row.text);
-    rows.push_back({{"group", row.group}, {"name", row.name}, {"text", row.text}});
+    rows.push_back({{"group", row.group},
+                    {"name", row.name},
+                    {"text", row.text},
+                    {"max_vcpus", dyield::way_info(row.way).max_vcpus}});
   }
   if (json) fmt::print("{}\n", rows.dump(2));
   return ExitCode::kOk;

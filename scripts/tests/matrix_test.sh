@@ -18,6 +18,16 @@ expect 'matrix: every row at each overcommit and placement' 0 "$((rows * 4)) cel
   "$matrix" --dry-run
 expect 'matrix: a group is its rows' 0 spin-beside-compute-2x2on2-pin_each "$matrix" --dry-run --rows fair
 expect 'matrix: an unknown row is wrong usage' 2 "'nonsense' is no workload" "$matrix" --dry-run --rows nonsense
+flat=("$matrix" --dry-run --rows "broadcast-flat,unicast" --pin none)
+expect 'matrix: what a way of sending does not reach is left out, and said' 0 \
+  'broadcast-flat-16on2 is left out: its way of sending reaches 8 vCPUs, not 16' "${flat[@]}" --overcommit 4,8
+same 'matrix: the rest stays' "$(grep '^[^:]*on2$' "$tmp/out" | xargs)" 'unicast-8on2 unicast-16on2 broadcast-flat-8on2'
+expect 'matrix: neighbours that are too small are left out, and said' 0 \
+  'spin-beside-compute-1x2on2 is left out: for 1:1' \
+  "$matrix" --dry-run --rows fair,unicast --overcommit 1 --pin none
+same 'matrix: a 1:1 is none of 2:1' "$(grep '^[^:]*on2$' "$tmp/out" | xargs)" 'unicast-2on2'
+expect 'matrix: on more CPUs they are there' 0 'spin-beside-compute-2x2on4' \
+  "$matrix" --dry-run --rows fair --overcommit 1 --cpus 4 --pin none
 expect 'matrix: a bad overcommit is wrong usage' 2 'whole numbers' "$matrix" --dry-run --overcommit 0
 cells() { "$matrix" --dry-run "$@" | sed '$d' | tr '\n' ' '; }
 same 'matrix: VMs at once share the vCPUs, with PV features and without' \
@@ -78,5 +88,25 @@ if [[ -x $build/qemu/qemu-system-x86_64 ]]; then
 else
   echo "skip matrix: the lab's machine changes with the guests' parts: the machine amd-ple is not set up; run make setup-amd-ple"
 fi
+
+# With recorded runs, for only what is missing is run. Six are the fewest with an interval.
+mkdir "$tmp/until"
+python3 - "$here/../../harness/compare/testdata" "$tmp/until" "$tmp/results/plan.json" <<'EOF'
+import json, pathlib, sys
+data, out, plan = map(pathlib.Path, sys.argv[1:])
+(out / "plan.json").write_text(json.dumps({"schema": json.loads(plan.read_text())["schema"]}))
+for kernel in "mainline", "patched":
+    (out / kernel).mkdir()
+    result = json.loads((data / f"{kernel}.json").read_text())
+    for run in result["runs"][:7]:
+        (out / kernel / f"unicast-4on2-{run['seed']:03}.json").write_text(json.dumps({**result, "runs": [run]}))
+EOF
+until=("$matrix" --cell unicast:4:2 --duration 0.2 --seeds 6 --out "$tmp/until")
+expect 'matrix: --until-ci ends by the width' 0 '1 of 1 cells are as narrow as asked for (99.0%)' \
+  "${until[@]}" --until-ci 99%
+expect 'matrix: --until-ci ends by the cap' 0 \
+  '0 of 1 cells are as narrow as asked for (0.1%); the cap of 7 seeds is reached, wider still: unicast-4on2' \
+  "${until[@]}" --until-ci 0.1% --max-seeds 7
+verdict 'matrix: it has come to the seed of the cap' "$(grep -q '0 runs made, 14 kept, 0 failed' "$tmp/out"; echo $?)"
 
 finish
