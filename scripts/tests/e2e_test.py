@@ -559,6 +559,30 @@ def each_yield_policy_of_the_lab_is_told_apart_by_its_counts():
 
 
 @test
+def two_kernels_share_a_folder_that_is_gone_on_with_boot_by_boot():
+    sides = " ".join(f"--side {kernel}='grep -qw {kernel} /lib/dyield/kernel.json'"
+                     for kernel in ("mainline", "patched"))
+    command = f"dyield run unicast --cpus 2 --seeds 2 --duration 0.05 --warmup 0.02 {sides} -o /out/d"
+    with tempfile.TemporaryDirectory() as folder:
+        d = pathlib.Path(folder) / "d"
+        # A B, B A: three boots.
+        for kernel, status in ("mainline", 3), ("patched", 3), ("mainline", 0):
+            lab = Lab(kernel, "sh", "-c", command, files=[d] if d.exists() else [])
+            equal(f"exit status on {kernel} ({lab.err})", lab.status, status)
+            assert status == 0 or "The setup of side" in lab.err, lab.err
+            for name, text in lab.files.items():
+                path = pathlib.Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, errors="surrogateescape")
+            command = "cp -r /in/d /out/d && dyield run --resume /out/d"
+        done = subprocess.run([DYIELD, "compare", "--json", d / "mainline", d / "patched"], capture_output=True,
+                              text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert all(metric["n"] == 2 for metric in cell["metrics"] if metric["gating"]), cell
+
+
+@test
 def two_policies_of_the_lab_do_what_the_kernels_of_their_names_do():
     run = "dyield -q run unicast --cpus 2 --seeds 8 --duration 0.1 --warmup 0.05 -o /out/"
     peers = one_boot("peers", {p: switched(p, f"{run}{p}.json") for p in ("mainline", "ours")})
