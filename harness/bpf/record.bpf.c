@@ -199,7 +199,7 @@ static long look_at(u32 i, struct walk *walk)
 	struct kvm_vcpu___dyield *vcpu;
 	struct asked asked = {};
 	u8 flags[FLAGS] = {};
-	u32 pir[8] = {};
+	u32 pir[8] = {}, irr[32] = {}, any = 0;
 	struct seat *seat;
 
 	i &= DYIELD_RECORDING_VCPUS - 1;
@@ -237,6 +237,10 @@ static long look_at(u32 i, struct walk *walk)
 	state |= flag(pir[0] | pir[1] | pir[2] | pir[3] | pir[4] | pir[5] |
 			      pir[6] | pir[7],
 		      DYIELD_STATE_POSTED);
+	bpf_probe_read_kernel(irr, sizeof(irr), asked.regs + APIC_IRR);
+	for (u32 word = 0; word < sizeof(irr) / 0x10; word++)
+		any |= irr[word * 4];
+	state |= flag(any, DYIELD_STATE_IRR);
 	state |= flag(vector_pending(&asked, d->vector), DYIELD_STATE_VECTOR);
 	state |= flag(vector_pending(&asked, d->pv_vector),
 		      DYIELD_STATE_PV_VECTOR);

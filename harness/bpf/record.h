@@ -14,7 +14,7 @@
 #include "probes.h"
 
 #define DYIELD_RECORDING_MAGIC	 "dyieldRC"
-#define DYIELD_RECORDING_VERSION 2
+#define DYIELD_RECORDING_VERSION 3
 #define DYIELD_RECORDING_VCPUS	 256 /* with a greater index: lost */
 
 typedef unsigned char dyield_u8;
@@ -49,7 +49,8 @@ struct dyield_recording {
 	X(POSTED, 9)	 /* with APICv, some interrupt is posted */  \
 	X(VECTOR, 10)	 /* has the spinning one's vector pending */ \
 	X(PV_VECTOR, 11) /* or that of its IPI by hypercall */       \
-	X(AWAITED, 12)	 /* the guest says: it is waited for */
+	X(AWAITED, 12)	 /* the guest says: it is waited for */      \
+	X(IRR, 13)	 /* some interrupt is pending in its IRR */
 
 enum dyield_state {
 #define X(id, bit) DYIELD_STATE_##id = 1 << bit,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One policy: compiled once for each kernel, with
- *   POLICY         its name
- *   POLICY_SOURCE  the functions that scripts/policy-source has cut out of it
+ * One policy: compiled once for each, with
+ *   POLICY          its name, with _ for -
+ *   POLICY_SOURCE   what scripts/policy-source has cut out of its kernel
+ *   kvm_lab_policy  the switch of patches/lab/peers.patch, if it is of that
  */
 #include <string.h>
 
@@ -30,11 +31,12 @@ static void trace_shim(int reason)
 #define kvm_vcpu_yield_to(target) yield_to_shim(target)
 #define trace_kvm_directed_yield(vcpu_id, target_id, reason, yielded) \
 	trace_shim(reason)
-/* Both policies are in one program. */
+/* All policies are in one program. */
 #define PASTE_(a, b)		      a##b
 #define PASTE(a, b)		      PASTE_(a, b)
 #define kvm_vcpu_on_spin	      PASTE(on_spin_, POLICY)
 #define kvm_arch_dy_next_ipi_receiver PASTE(next_ipi_receiver_, POLICY)
+#define kvm_lab_is_receiver	      PASTE(lab_is_receiver_, POLICY)
 
 #include POLICY_SOURCE
 
@@ -57,6 +59,7 @@ static void choose(const struct dyield_decision *d,
 	kvm.online_vcpus = d->vcpus;
 	kvm.last_boosted_vcpu = d->last_boosted;
 	kvm.arch.apic_map = &map;
+	kvm.awaited_known = d->known;
 	map.nr_ids = d->vcpus;
 	for (i = 0; i < d->vcpus; i++) {
 		struct kvm_vcpu *vcpu = &vcpus[i];

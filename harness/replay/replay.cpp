@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "replay/replay.h"
 
-#ifdef DYIELD_HAS_POLICIES
-extern "C" const dyield_policy dyield_policy_mainline, dyield_policy_series;
-#endif
+#include <algorithm>
+
+// policies.inc is made by CMake: a row X(name) for each policy that was compiled.
+#define X(name) extern "C" const dyield_policy dyield_policy_##name;
+#include "policies.inc"
+#undef X
 
 namespace dyield {
 namespace {
@@ -53,12 +56,12 @@ std::optional<double> ratio(std::uint64_t part, std::uint64_t whole) {
 }  // namespace
 
 std::span<const dyield_policy* const> policies() {
-#ifdef DYIELD_HAS_POLICIES
-  static constexpr const dyield_policy* kAll[] = {&dyield_policy_mainline, &dyield_policy_series};
+  static const std::vector<const dyield_policy*> kAll = {
+#define X(name) &dyield_policy_##name,
+#include "policies.inc"
+#undef X
+  };
   return kAll;
-#else
-  return {};
-#endif
 }
 
 std::optional<double> Outcome::precision() const {
@@ -77,8 +80,14 @@ Outcome recorded(const ReadRecording& recording) {
   return outcome;
 }
 
+std::string policy_name(const dyield_policy& policy) {
+  std::string name = policy.name;
+  std::ranges::replace(name, '_', '-');
+  return name;
+}
+
 Outcome replay(const ReadRecording& recording, const dyield_policy& policy) {
-  Outcome outcome{.name = policy.name};
+  Outcome outcome{.name = policy_name(policy)};
   for (const dyield_decision& decision : recording.decisions) {
     dyield_choice choice{};
     policy.choose(&decision, &choice);

@@ -16,6 +16,9 @@ namespace dyield {
 // kernel's source.
 std::span<const dyield_policy* const> policies();
 
+// As in the lab's switch: with - for _.
+std::string policy_name(const dyield_policy& policy);
+
 // What came, or would have come, of the decisions of a recording.
 struct Outcome {
   std::string name;

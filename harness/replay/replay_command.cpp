@@ -16,7 +16,12 @@ namespace {
 constexpr const char* kFooter =
     R"(Asks each policy whom it would have chosen in every recorded situation, and compares that with
 what was recorded. A policy is kvm_vcpu_on_spin() of a kernel and what it calls, cut out of that
-kernel's source when dyield was built: mainline, and series (the patched kernel).
+kernel's source when dyield was built: mainline, series (the patched kernel), and the peers that
+the lab compares (patches/lab/peers.patch): vector-pending, pending and irr-any take whoever has
+the IPI's vector or any interrupt pending, in the order of the vCPUs or receivers first; no-hold
+is the series without staying for a receiver that runs; oracle is told by the guest whom it awaits.
+Peers are absent where the series is a backport. Any patch in patches/lab/NAME.patch becomes a
+policy by scripts/harness with DYIELD_POLICIES="mainline:mainline;mine:NAME".
 
   yields     decisions that yield to somebody
   same       percent of the decisions that are the same as those recorded
@@ -77,7 +82,7 @@ ExitCode run_replay(const ReplayOptions& options) {
   std::vector<Outcome> outcomes{recorded(recording)};
   for (const dyield_policy* policy : policies()) {
     const auto& wanted = options.policies;
-    if (wanted.empty() || std::ranges::find(wanted, policy->name) != wanted.end()) {
+    if (wanted.empty() || std::ranges::find(wanted, policy_name(*policy)) != wanted.end()) {
       outcomes.push_back(replay(recording, *policy));
     }
   }
@@ -114,10 +119,10 @@ ExitCode run_replay(const ReplayOptions& options) {
     fmt::print(
         "INCOMPLETE: what is missing is not missing at random, so neither are the shares.\n\n");
   }
-  fmt::print("{:<10} {:>10} {:>7} {:>7} {:>10} {:>7}\n", "policy", "yields", "same", "hit",
+  fmt::print("{:<14} {:>10} {:>7} {:>7} {:>10} {:>7}\n", "policy", "yields", "same", "hit",
              "precision", "recall");
   for (const Outcome& o : outcomes) {
-    fmt::print("{:<10} {:>10} {:>7} {:>7} {:>10} {:>7}\n", o.name, o.yields,
+    fmt::print("{:<14} {:>10} {:>7} {:>7} {:>10} {:>7}\n", o.name, o.yields,
                share(share_of(o.same, o.decisions)), share(share_of(o.hits, o.hits + o.misses)),
                share(o.precision()), share(o.recall()));
   }
@@ -129,11 +134,13 @@ ExitCode run_replay(const ReplayOptions& options) {
 void add_replay_command(CLI::App& app,
                         const std::function<void(std::function<ExitCode()>)>& select) {
   auto options = std::make_shared<ReplayOptions>();
+  std::vector<std::string> names;
+  for (const dyield_policy* policy : policies()) names.push_back(policy_name(*policy));
   CLI::App* command =
       app.add_subcommand("replay", "Ask kernels' policies whom they would have yielded to");
   command->add_option("recording", options->file, "what dyield record has written")->required();
   command->add_option("--policy", options->policies, "Only this one; repeatable (default: all)")
-      ->check(CLI::IsMember({"mainline", "series"}));
+      ->check(CLI::IsMember(names));
   command->add_flag("--json", options->json, "Print JSON (dyield.replay/1)");
   command->footer(kFooter);
   command->callback([options, select] { select([options] { return run_replay(*options); }); });

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <random>
 #include <string_view>
 
@@ -31,7 +32,7 @@ class ReplayTest : public ::testing::Test {
   }
   static dyield_choice choose(std::string_view name, const dyield_decision& decision) {
     for (const dyield_policy* policy : policies()) {
-      if (policy->name != name) continue;
+      if (policy_name(*policy) != name) continue;
       dyield_choice choice{};
       policy->choose(&decision, &choice);
       return choice;
@@ -119,14 +120,59 @@ TEST_F(ReplayTest, NobodyYieldsToItselfOrToWhoDoesNotWait) {
     d.vector = static_cast<dyield_u8>(random());
     d.pv_vector = static_cast<dyield_u8>(random());
     for (auto& state : d.state) state = static_cast<dyield_u16>(random());
-    for (const char* name : {"mainline", "series"}) {
-      const int chosen = choose(name, d).chosen;
+    for (const dyield_policy* policy : policies()) {
+      const int chosen = choose(policy_name(*policy), d).chosen;
       if (chosen < 0) continue;
       ASSERT_LT(chosen, d.vcpus);
       EXPECT_NE(chosen, d.me);
       EXPECT_TRUE(d.state[chosen] & DYIELD_STATE_READY);
     }
   }
+}
+
+// The backport has none.
+class PeersTest : public ReplayTest {
+ protected:
+  void SetUp() override {
+    if (std::ranges::none_of(policies(), [](auto* p) { return policy_name(*p) == "oracle"; }))
+      GTEST_SKIP() << "built without the peers' policies";
+  }
+};
+
+TEST_F(PeersTest, VectorPendingPassesAReceiverAndPutsItNotFirst) {
+  dyield_decision d = situation();
+  d.state[2] |= DYIELD_STATE_VECTOR;
+  EXPECT_EQ(choose("vector-pending", d).chosen, 2);
+  d.state[1] |= DYIELD_STATE_IN_KERNEL;
+  EXPECT_EQ(choose("vector-pending", d).chosen, 1);
+}
+
+TEST_F(PeersTest, AnyInterruptWillDoForPendingInOrderAndForIrrAnyFirst) {
+  dyield_decision d = situation();
+  d.state[2] |= DYIELD_STATE_IRR;
+  EXPECT_EQ(choose("pending", d).chosen, 2);
+  EXPECT_EQ(choose("vector-pending", d).chosen, -1);
+  d.state[1] |= DYIELD_STATE_IN_KERNEL;
+  EXPECT_EQ(choose("pending", d).chosen, 1);
+  EXPECT_EQ(choose("irr-any", d).chosen, 2);
+}
+
+TEST_F(PeersTest, NoHoldYieldsToAnotherThoughTheReceiverRuns) {
+  dyield_decision d = situation();
+  d.state[1] |= DYIELD_STATE_IN_KERNEL;
+  d.state[2] = kThere | DYIELD_STATE_IN_GUEST | DYIELD_STATE_VECTOR;
+  EXPECT_EQ(choose("series", d).chosen, -1);
+  EXPECT_EQ(choose("no-hold", d).chosen, 1);
+}
+
+TEST_F(PeersTest, TheOracleGoesByWhatTheGuestSaysAlone) {
+  dyield_decision d = situation();
+  d.known = 1;
+  d.state[1] |= DYIELD_STATE_VECTOR | DYIELD_STATE_IN_KERNEL;
+  d.state[2] |= DYIELD_STATE_AWAITED;
+  EXPECT_EQ(choose("oracle", d).chosen, 2);
+  d.state[2] &= ~DYIELD_STATE_AWAITED;
+  EXPECT_EQ(choose("oracle", d).chosen, -1) << "it waits for nobody";
 }
 
 TEST(Outcome, JudgesByWhomTheGuestAwaits) {

@@ -10,11 +10,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "replay/policy.h"
 
 typedef uint8_t u8;
 typedef uint32_t u32;
+typedef uint64_t u64;
 
 #define READ_ONCE(x) (x)
 #define WRITE_ONCE(x, v) ((x) = (v))
@@ -35,6 +37,9 @@ typedef uint32_t u32;
 #define APIC_SHORT_MASK 0xc0000
 #define APIC_DEST_SELF 0x40000
 
+#define NSEC_PER_MSEC 1000000L
+#define ktime_get_mono_fast_ns() ((u64)0)
+
 #define CONFIG_HAVE_KVM_CPU_RELAX_INTERCEPT 1
 
 enum { OUTSIDE_GUEST_MODE, IN_GUEST_MODE };
@@ -47,6 +52,12 @@ struct kvm_lapic {
   bool apicv_active;
   bool guest_apic_protected;
   u8 hypercall_ipi_vector;
+  /* Of the posted design, which no policy here is: a recording lacks what it remembers. */
+  struct {
+    int to, from;
+    u8 vector;
+    u64 sent;
+  } lab;
 };
 
 struct kvm_apic_map {
@@ -65,6 +76,7 @@ struct kvm {
   struct {
     struct kvm_apic_map* apic_map;
   } arch;
+  bool awaited_known;
 };
 
 struct kvm_vcpu {
@@ -119,6 +131,30 @@ static inline bool kvm_arch_dy_has_pending_interrupt(struct kvm_vcpu* vcpu) {
 
 static inline bool kvm_arch_vcpu_preempted_in_kernel(struct kvm_vcpu* vcpu) {
   return vcpu->state & DYIELD_STATE_IN_KERNEL;
+}
+
+static inline struct kvm_vcpu* kvm_get_vcpu(struct kvm* kvm, int i) {
+  return kvm->vcpu_array.vcpu[i];
+}
+
+/* The only thing that a policy reads there: whom the guest says that it awaits. */
+static inline int kvm_vcpu_read_guest(struct kvm_vcpu* me, u64 gpa, void* data,
+                                      unsigned long size) {
+  struct kvm* kvm = me->kvm;
+  int i;
+
+  (void)gpa;
+  if (!kvm->awaited_known) return -1;
+  memset(data, 0, size);
+  for (i = 0; i < kvm->online_vcpus && i / 8 < (int)size; i++) {
+    if (kvm->vcpu_array.vcpu[i]->state & DYIELD_STATE_AWAITED)
+      ((u64*)data)[i / 64] |= 1ull << i % 64;
+  }
+  return 0;
+}
+
+static inline int kvm_lapic_find_highest_irr(struct kvm_vcpu* vcpu) {
+  return vcpu->state & DYIELD_STATE_IRR ? 0 : -1;
 }
 
 static inline bool lapic_in_kernel(struct kvm_vcpu* vcpu) {
