@@ -55,11 +55,13 @@ ablation: harness ## what each patch and each other policy contributes
 demo-intel: setup-intel harness kernels ## the same on kvm-intel, with APICv off and on
 	@scripts/demo-intel --seeds $(SEEDS) $(DEMO_OPTIONS)
 
+LINUX_ROWS ?= linux-munmap,linux-madvise,linux-mprotect,linux-membarrier
+LINUX_PROGRAMS ?= linux-stress-tlb,linux-stress-mprotect,linux-hackbench,linux-pigz,linux-ag
+LINUX_OUT ?= $(BUILD)/results/demo-linux
 demo-linux: setup-amd-ple harness kernels guest-kernel ## the same with Linux guests, then programs in them
-	@scripts/matrix --rows linux-munmap,linux-madvise,linux-mprotect,linux-membarrier --overcommit 2 \
-	  --pin none --seeds $(SEEDS) --out $(BUILD)/results/demo-linux $(DEMO_OPTIONS)
-	@scripts/matrix --rows linux-stress-tlb,linux-stress-mprotect,linux-hackbench,linux-pigz --overcommit 2 \
-	  --pin none --duration 1 --seeds $(SEEDS) --out $(BUILD)/results/demo-linux-programs $(DEMO_OPTIONS)
+	@scripts/matrix --rows $(LINUX_ROWS) --overcommit 2 --pin none --seeds $(SEEDS) --out $(LINUX_OUT) $(DEMO_OPTIONS)
+	@scripts/matrix --rows $(LINUX_PROGRAMS) --overcommit 2 --pin none --duration 1 --seeds $(SEEDS) \
+	  --out $(LINUX_OUT)-programs $(DEMO_OPTIONS)
 
 test: setup ## run every test; closes with "N passed, N failed, N skipped"
 	@scripts/test

@@ -256,6 +256,9 @@ enum dyield_does {
 	X(LINUX_MUNMAP_ALL, linux_munmap_all, linux, munmap_all, LINUX,        \
 	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE, LINUX_MUNMAP_ALL,        \
 	  "the same, every thread; they meet at the lock of the mappings")     \
+	X(LINUX_UNMAP, linux_unmap, linux, unmap, LINUX,                       \
+	  DYIELD_DOES_SHOOTDOWNS, LINUX_UNMAP,                                 \
+	  "one unmaps (munmap) what all others read, and maps it again")       \
 	X(LINUX_MADVISE, linux_madvise, linux, madvise, LINUX,                 \
 	  DYIELD_DOES_SHOOTDOWNS, LINUX_MADVISE,                               \
 	  "one thread discards (MADV_DONTNEED) what all others read")          \
@@ -303,7 +306,9 @@ enum dyield_does {
 	  DYIELD_DOES_PROGRAMS, LINUX_HACKBENCH,                               \
 	  "hackbench, threads and pipes")                                      \
 	X(LINUX_PIGZ, linux_pigz, linux, pigz, LINUX, DYIELD_DOES_PROGRAMS,    \
-	  LINUX_PIGZ, "pigz, with as many threads as vCPUs")
+	  LINUX_PIGZ, "pigz, with as many threads as vCPUs")                   \
+	X(LINUX_AG, linux_ag, linux, ag, LINUX, DYIELD_DOES_PROGRAMS,          \
+	  LINUX_AG, "ag: as many threads as vCPUs map, search, unmap files")
 
 enum dyield_workload {
 #define X(id, name, group, program, way, does, beside, text) \

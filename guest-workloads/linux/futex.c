@@ -43,7 +43,8 @@ static void futex_step(u32 me)
 		fail(me, "thread %u had %u turns and now has turn %u", me,
 		     pair[p].taken[side], now);
 	pair[p].taken[side]++;
-	atomic_store(&pair[p].turn, now + 1);
+	atomic_store(&pair[p].turn,
+		     now + (fault_now(me, DYIELD_FAULT_LOST_TURN) ? 3 : 1));
 	COUNT(me, wakes);
 	if (futex(&pair[p].turn, FUTEX_WAKE, 1, NULL) < 0)
 		fail(me, "futex: %s", strerror(errno));
@@ -53,7 +54,6 @@ const struct linux_program program_futex = {.step = futex_step};
 
 static pthread_mutex_t mutex;
 static volatile u64 protected;
-static u32 asked[DYIELD_LINUX_MAX_VCPUS];
 
 static void lock_set_up(void)
 {
@@ -67,7 +67,7 @@ static void lock_set_up(void)
 
 static void lock_step(u32 me)
 {
-	bool locks = shared->fault != DYIELD_FAULT_NO_LOCK || ++asked[me] % 8;
+	bool locks = !fault_now(me, DYIELD_FAULT_NO_LOCK);
 	u64 value;
 
 	if (locks)

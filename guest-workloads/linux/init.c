@@ -37,6 +37,7 @@ static char *pages;
 static struct {
 	u64 generator;
 	volatile u64 sink; /* so that the work is not optimized away */
+	u32 faults_asked;
 } __attribute__((aligned(64))) own[DYIELD_LINUX_MAX_VCPUS];
 
 u32 phase(void)
@@ -71,6 +72,11 @@ void fail(u32 me, const char *format, ...)
 	outl(me, DYIELD_PORT_FAULT);
 	for (;;)
 		pause();
+}
+
+bool fault_now(u32 me, enum dyield_fault fault)
+{
+	return shared->fault == fault && !(++own[me].faults_asked % 8);
 }
 
 char *page_of(u32 thread)

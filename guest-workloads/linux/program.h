@@ -56,6 +56,9 @@ void fail(u32 me, const char *format, ...)
 char *page_of(u32 thread);
 #define PAGE_BYTES 4096
 
+/* Is it time for this deliberate bug? Every 8th time that it is asked. */
+bool fault_now(u32 me, enum dyield_fault fault);
+
 /* Units of work, counted as such. */
 void work(u32 me, u32 units);
 /* The thread's own seeded generator; in [0, bound), bound above zero. */

@@ -18,7 +18,10 @@
 #include "program.h"
 
 #define INPUT	    "/tmp/input"
-#define INPUT_BYTES (128u << 10)
+#define INPUT_BYTES (512u << 10)
+#define FILES	    "/tmp/files"
+#define NR_FILES    64
+#define FILE_BYTES  (16u << 10)
 
 static void programs_set_up(void)
 {
@@ -28,20 +31,39 @@ static void programs_set_up(void)
 	mount("shm", "/dev/shm", "tmpfs", 0, NULL);
 }
 
-/* Something to compress: words of a small vocabulary. */
-static void write_input(void)
+/* Something to compress or to search: words of a small vocabulary. */
+static void write_words(const char *path, u32 bytes, const char *end)
 {
-	FILE *file;
+	FILE *file = fopen(path, "we");
 
-	programs_set_up();
-	file = fopen(INPUT, "we");
 	if (!file)
-		fail(0, "it cannot write %s: %s", INPUT, strerror(errno));
-	for (u32 i = 0; i < INPUT_BYTES / 8; i++)
+		fail(0, "it cannot write %s: %s", path, strerror(errno));
+	for (u32 i = 0; i < bytes / 8; i++)
 		fprintf(file, "%07x\n",
 			random_below(0, 4096) * 2654435761u >> 4);
+	fputs(end, file);
 	if (fclose(file))
-		fail(0, "it cannot write %s: %s", INPUT, strerror(errno));
+		fail(0, "it cannot write %s: %s", path, strerror(errno));
+}
+
+static void write_input(void)
+{
+	programs_set_up();
+	write_words(INPUT, INPUT_BYTES, "");
+}
+
+/* In one of them, what is looked for: without it, ag fails. */
+static void write_files(void)
+{
+	char path[32];
+
+	programs_set_up();
+	if (mkdir(FILES, 0755))
+		fail(0, "it cannot make %s: %s", FILES, strerror(errno));
+	for (u32 i = 0; i < NR_FILES; i++) {
+		snprintf(path, sizeof(path), FILES "/%u", i);
+		write_words(path, FILE_BYTES, i ? "" : "needle\n");
+	}
 }
 
 /* A word of a command line may be "N", which stands for the number of vCPUs. */
@@ -100,5 +122,7 @@ PROGRAM(stress_mmap, programs_set_up, "/usr/bin/stress-ng", "--quiet", "--mmap",
 	"N", "--mmap-ops", "N", "--mmap-bytes", "256k");
 PROGRAM(hackbench, programs_set_up, "/usr/bin/hackbench", "--pipe", "--threads",
 	"--groups", "1", "--fds", "2", "--loops", "20");
-PROGRAM(pigz, write_input, "/usr/bin/pigz", "--processes", "N", "--blocksize",
-	"32", "--keep", "--force", INPUT);
+PROGRAM(pigz, write_input, "/usr/bin/pigz", "--fast", "--processes", "N",
+	"--blocksize", "32", "--keep", "--force", INPUT);
+PROGRAM(ag, write_files, "/usr/bin/ag", "--workers", "N", "--literal", "needle",
+	FILES);

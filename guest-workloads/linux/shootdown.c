@@ -49,6 +49,18 @@ static int discard_by_mapping(char *page)
 		       : -1;
 }
 
+/* Whoever reads meanwhile gets a signal, and tries again: on_fault(). */
+static int discard_by_unmapping(char *page)
+{
+	if (munmap(page, PAGE_BYTES))
+		return -1;
+	return mmap(page, PAGE_BYTES, PROT_READ | PROT_WRITE,
+		    MAP_FIXED_NOREPLACE | MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		    0) == page
+		       ? 0
+		       : -1;
+}
+
 static int discard_by_advice(char *page)
 {
 	return madvise(page, PAGE_BYTES, MADV_DONTNEED);
@@ -83,6 +95,14 @@ static void munmap_all_step(u32 me)
 {
 	discard(me, discard_by_mapping);
 	look(me);
+}
+
+static void unmap_step(u32 me)
+{
+	if (me == 0)
+		discard(me, discard_by_unmapping);
+	else
+		look(me);
 }
 
 static void madvise_step(u32 me)
@@ -128,7 +148,7 @@ static void migrate_step(u32 me)
 const struct linux_program program_migrate = {.step = migrate_step,
 					      .roams = true};
 
-/* A write to a page that is protected right now: try again, when it is not. */
+/* A page is protected or unmapped right now: try again, when it is not. */
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
 	const char *at = info->si_addr;
@@ -140,7 +160,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 	sched_yield();
 }
 
-static void mprotect_set_up(void)
+static void retry_set_up(void)
 {
 	struct sigaction action = {.sa_sigaction = on_fault,
 				   .sa_flags = SA_SIGINFO | SA_NODEFER};
@@ -196,6 +216,8 @@ static void mprotect_all_step(u32 me)
 }
 
 const struct linux_program program_mprotect = {
-	.set_up = mprotect_set_up, .step = mprotect_step, .one_sender = true};
-const struct linux_program program_mprotect_all = {.set_up = mprotect_set_up,
+	.set_up = retry_set_up, .step = mprotect_step, .one_sender = true};
+const struct linux_program program_mprotect_all = {.set_up = retry_set_up,
 						   .step = mprotect_all_step};
+const struct linux_program program_unmap = {
+	.set_up = retry_set_up, .step = unmap_step, .one_sender = true};

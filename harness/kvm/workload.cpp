@@ -34,8 +34,10 @@ bool linux_has(dyield_fault fault, const WorkloadInfo& workload) {
     case DYIELD_FAULT_NONE:
     case DYIELD_FAULT_EARLY_FREE:
     case DYIELD_FAULT_NO_LOCK:
+    case DYIELD_FAULT_LOST_TURN:
       return true;
     case DYIELD_FAULT_LOST_CALL:
+      return workload.has_module() || workload.id == DYIELD_WORKLOAD_LINUX_MEMBARRIER;
     case DYIELD_FAULT_DOUBLE_CALL:
       return workload.has_module();
     default:
@@ -104,8 +106,8 @@ void check_workload(const WorkloadInfo& workload, std::uint32_t vcpus, std::uint
   if (workload.linux_guest() && !linux_has(fault.id, workload)) {
     throw Error(ExitCode::kUsage,
                 fmt::format("--fault {} has no place in {}: nothing would come of it, for Linux "
-                            "guests have early-free and no-lock only, and the linux-smp-call ones "
-                            "lost-call and double-call.",
+                            "guests have early-free, no-lock and lost-turn only, linux-membarrier "
+                            "and the linux-smp-call ones lost-call, and the latter double-call.",
                             fault.name, workload.name));
   }
   if (workload.has_neighbours() && vms < 2) {
