@@ -39,7 +39,11 @@ run_command() {
       [ -x "$build/qemu/qemu-system-x86_64" ] || { echo 'the machine amd-ple is not set up; run make setup-amd-ple'; return 4; }
       case $1 in
         *setup*) make setup-amd-ple ;;
-        *linux) make demo-linux SEEDS=1 DEMO_OPTIONS="--out $tmp/demo-linux --duration 0.05 --cell linux-munmap:4:2" ;;
+        *linux)
+          make demo-linux SEEDS=1 LINUX_ROWS=linux-munmap LINUX_PROGRAMS=linux-hackbench LINUX_OUT="$tmp/demo-linux" \
+            DEMO_OPTIONS='--duration 0.05' 2>&1 | tee "$tmp/demo-linux.out" &&
+            # Both halves: the system calls' and the programs'.
+            grep -q '^linux-munmap, ' "$tmp/demo-linux.out" && grep -q '^linux-hackbench, ' "$tmp/demo-linux.out" ;;
         *) scripts/demo --machine amd-ple --seeds 1 --duration 0.05 --out "$tmp/ple" --cell unicast:4:2 ;;
       esac ;;
     'sudo build/harness/bin/dyield doctor') in_lab 'dyield doctor' ;;
