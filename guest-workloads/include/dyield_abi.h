@@ -306,9 +306,7 @@ enum dyield_does {
 	  DYIELD_DOES_PROGRAMS, LINUX_HACKBENCH,                               \
 	  "hackbench, threads and pipes")                                      \
 	X(LINUX_PIGZ, linux_pigz, linux, pigz, LINUX, DYIELD_DOES_PROGRAMS,    \
-	  LINUX_PIGZ, "pigz, with as many threads as vCPUs")                   \
-	X(LINUX_AG, linux_ag, linux, ag, LINUX, DYIELD_DOES_PROGRAMS,          \
-	  LINUX_AG, "ag: as many threads as vCPUs map, search, unmap files")
+	  LINUX_PIGZ, "pigz, with as many threads as vCPUs")
 
 enum dyield_workload {
 #define X(id, name, group, program, way, does, beside, text) \

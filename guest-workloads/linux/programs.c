@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,9 +20,6 @@
 
 #define INPUT	    "/tmp/input"
 #define INPUT_BYTES (512u << 10)
-#define FILES	    "/tmp/files"
-#define NR_FILES    64
-#define FILE_BYTES  (16u << 10)
 
 static void programs_set_up(void)
 {
@@ -31,39 +29,20 @@ static void programs_set_up(void)
 	mount("shm", "/dev/shm", "tmpfs", 0, NULL);
 }
 
-/* Something to compress or to search: words of a small vocabulary. */
-static void write_words(const char *path, u32 bytes, const char *end)
-{
-	FILE *file = fopen(path, "we");
-
-	if (!file)
-		fail(0, "it cannot write %s: %s", path, strerror(errno));
-	for (u32 i = 0; i < bytes / 8; i++)
-		fprintf(file, "%07x\n",
-			random_below(0, 4096) * 2654435761u >> 4);
-	fputs(end, file);
-	if (fclose(file))
-		fail(0, "it cannot write %s: %s", path, strerror(errno));
-}
-
+/* Something to compress: words of a small vocabulary. */
 static void write_input(void)
 {
-	programs_set_up();
-	write_words(INPUT, INPUT_BYTES, "");
-}
-
-/* In one of them, what is looked for: without it, ag fails. */
-static void write_files(void)
-{
-	char path[32];
+	FILE *file;
 
 	programs_set_up();
-	if (mkdir(FILES, 0755))
-		fail(0, "it cannot make %s: %s", FILES, strerror(errno));
-	for (u32 i = 0; i < NR_FILES; i++) {
-		snprintf(path, sizeof(path), FILES "/%u", i);
-		write_words(path, FILE_BYTES, i ? "" : "needle\n");
-	}
+	file = fopen(INPUT, "we");
+	if (!file)
+		fail(0, "it cannot write %s: %s", INPUT, strerror(errno));
+	for (u32 i = 0; i < INPUT_BYTES / 8; i++)
+		fprintf(file, "%07x\n",
+			random_below(0, 4096) * 2654435761u >> 4);
+	if (fclose(file))
+		fail(0, "it cannot write %s: %s", INPUT, strerror(errno));
 }
 
 /* A word of a command line may be "N", which stands for the number of vCPUs. */
@@ -74,8 +53,14 @@ static void run(const char *const *words)
 	char *arguments[16];
 	int error, status;
 	pid_t child;
+	cpu_set_t set;
 	u32 i;
 
+	/* A child inherits what its parent is pinned to. */
+	if (sched_getaffinity(0, sizeof(set), &set) ||
+	    (u32)CPU_COUNT(&set) != shared->nr_vcpus)
+		fail(0, "it may run programs on %d of %u vCPUs",
+		     CPU_COUNT(&set), shared->nr_vcpus);
 	snprintf(number, sizeof(number), "%u", shared->nr_vcpus);
 	for (i = 0; words[i]; i++)
 		arguments[i] =
@@ -101,16 +86,19 @@ static void run(const char *const *words)
 	COUNT(0, work);
 }
 
-#define PROGRAM(name, prepare, ...)                                     \
-	static void name##_step(u32 me)                                 \
-	{                                                               \
-		static const char *const words[] = {__VA_ARGS__, NULL}; \
-                                                                        \
-		(void)me;                                               \
-		run(words);                                             \
-	}                                                               \
-	const struct linux_program program_##name = {                   \
-		.set_up = prepare, .step = name##_step, .alone = true}
+#define PROGRAM(name, prepare, ...)                                       \
+	static void name##_step(u32 me)                                   \
+	{                                                                 \
+		static const char *const words[] = {__VA_ARGS__, NULL};   \
+                                                                          \
+		(void)me;                                                 \
+		run(words);                                               \
+	}                                                                 \
+	const struct linux_program program_##name = {                     \
+		.set_up = prepare,                                        \
+		.step = name##_step,                                      \
+		.roams = true, /* a child may run where its parent may */ \
+		.alone = true}
 
 PROGRAM(stress_tlb, programs_set_up, "/usr/bin/stress-ng", "--quiet",
 	"--tlb-shootdown", "1", "--tlb-shootdown-ops", "4");
@@ -124,5 +112,3 @@ PROGRAM(hackbench, programs_set_up, "/usr/bin/hackbench", "--pipe", "--threads",
 	"--groups", "1", "--fds", "2", "--loops", "20");
 PROGRAM(pigz, write_input, "/usr/bin/pigz", "--fast", "--processes", "N",
 	"--blocksize", "32", "--keep", "--force", INPUT);
-PROGRAM(ag, write_files, "/usr/bin/ag", "--workers", "N", "--literal", "needle",
-	FILES);
