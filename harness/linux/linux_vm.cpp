@@ -44,10 +44,12 @@ std::uint8_t clock_value(std::uint8_t index) {
   }
 }
 
-// Nothing in it waits for a device, a calibration or a person.
+// Nothing in it waits for a device, a calibration or a person. The early console is for what
+// fails before the real one is there, in the decompressor say; "quiet", it has nothing else.
 std::string command_line(const LinuxGuest& guest, std::uint32_t tsc_khz) {
   std::string text =
-      "console=ttyS0 quiet panic=-1 reboot=t nokaslr norandmaps io_delay=none "
+      "console=ttyS0 earlyprintk=ttyS0,115200 quiet panic=-1 reboot=t nokaslr norandmaps "
+      "io_delay=none "
       "no_timer_check tsc=reliable 8250.nr_uarts=1";
   if (tsc_khz != 0) text += fmt::format(" tsc_early_khz={}", tsc_khz);
   if (guest.xapic) text += " nox2apic";
