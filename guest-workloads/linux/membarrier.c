@@ -46,7 +46,7 @@ static void visit(u32 me, u32 other)
 		place[me].mark[other].first++;
 		/* A visit long enough for the bug to be found. */
 		if (shared->fault == DYIELD_FAULT_LOST_CALL)
-			work(me, 4);
+			work(me, 32);
 		place[me].mark[other].second++;
 	}
 	atomic_signal_fence(memory_order_seq_cst);
