@@ -207,10 +207,21 @@ def mainline_shows_its_lack_of_recall_in_unicast():
     assert found < starved / 10, (found, starved)
 
 
+def boot(number):
+    """Another boot, as scripts/matrix has them: what it leaves behind decides more than a seed."""
+    return ["--append", f"dyield.boot={number}"]
+
+
 @test
 def patched_takes_at_most_a_fifth_of_the_pause_exits_of_mainline_in_unicast():
-    (mainline, done), (patched, more) = (of_seeds(k, "pause_exits", "shootdowns") for k in ("mainline", "patched"))
-    assert patched / more <= mainline / done / 5, (mainline, done, patched, more)
+    # Half of make demo's runs, and the median of their boots: in some the vCPUs fall into a
+    # pattern of more shootdowns with more PAUSE exits for each.
+    usual = {}
+    for kernel in "mainline", "patched":
+        runs = [counts(Lab(kernel, *f"dyield -q run unicast --cpus 2 --seed {n} --duration 0.4 --warmup 0.1 "
+                                    "-o /out/r.json".split(), machine=boot(n)).run()) for n in range(1, 6)]
+        usual[kernel] = statistics.median(run["pause_exits"] / run["shootdowns"] for run in runs)
+    assert usual["patched"] <= usual["mainline"] / 5, usual
 
 
 @test
@@ -586,6 +597,7 @@ def two_kernels_share_a_folder_that_is_gone_on_with_boot_by_boot():
 def two_policies_of_the_lab_do_what_the_kernels_of_their_names_do():
     run = "dyield -q run unicast --cpus 2 --seeds 8 --duration 0.1 --warmup 0.05 -o /out/"
     peers = one_boot("peers", {p: switched(p, f"{run}{p}.json") for p in ("mainline", "ours")})
+    shown = {}
     for policy, kernel in ("mainline", "mainline"), ("ours", "patched"):
         ((_, err, whole),) = one_boot(kernel, {"whole": f"{run}whole.json"}).values()
         with tempfile.TemporaryDirectory() as folder:
@@ -597,10 +609,10 @@ def two_policies_of_the_lab_do_what_the_kernels_of_their_names_do():
         assert done.returncode in (0, 1), done.stderr
         (cell,) = json.loads(done.stdout)["cells"]
         metrics = {m["name"]: m for m in cell["metrics"]}
-        # The switch takes a few instructions, so that no run is the same, and eight seeds say
-        # little: off by a tenth is chance. The two kernels differ tenfold.
-        ratio = metrics["pause_exits_per_shootdown"]["ratio"]["value"]
-        assert 0.5 < ratio < 2, (policy, ratio)
+        # No run is the same, for the boots differ, and how many PAUSE exits there are is a
+        # matter of the boot. Whether they hit is one of the policy: never, or nearly always.
+        shown[policy] = [metrics["recall"][side]["mean"] for side in ("base", "candidate")]
+    assert max(shown["mainline"]) < 0.1 and min(shown["ours"]) > 0.9, shown
 
 
 def within(function, address):
@@ -1233,7 +1245,7 @@ def a_recording_on_mainline_predicts_the_precision_of_the_patched_kernel():
     for vcpus in "4", "6":
         lab = Lab("mainline", "sh", "-c",
                   f"dyield -q run all-to-all --vcpus {vcpus} --cpus 2 --duration 60 >/dev/null & one=$!; sleep 2; "
-                  "dyield record --pid $one --duration 0.5 -o /out/y.rec; echo $?; kill -INT $one; wait")
+                  "dyield record --pid $one --duration 0.5 -o /out/y.rec; echo $?; kill -INT $one; wait", machine=boot(1))
         equal(f"exit status ({lab.err})", lab.out, "0\n")
         result = replayed(lab.files["y.rec"])
         if result is None:
@@ -1242,7 +1254,7 @@ def a_recording_on_mainline_predicts_the_precision_of_the_patched_kernel():
         equal("lost", document["lost"] + document["not_kept"], 0)
         equal("the guest has said whom it awaits", document["with_awaited_known"], document["decisions"])
         assert document["decisions"] > 500 and document["emulated"], document
-        runs = json.loads(dyield("patched", "all-to-all", "--seeds", "3", vcpus=int(vcpus)).files["r.json"])["runs"]
+        runs = [dyield("patched", "all-to-all", vcpus=int(vcpus), machine=boot(n)).run() for n in range(1, 5)]
         shown = (sum(counts(run)["yields_to_awaited"] for run in runs) /
                  sum(counts(run)["yields_while_waiting"] for run in runs))
         predicted, was = outcomes["series"]["precision"], outcomes["recorded"]["precision"]
