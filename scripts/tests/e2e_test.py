@@ -570,6 +570,29 @@ def each_yield_policy_of_the_lab_is_told_apart_by_its_counts():
 
 
 @test
+def two_sides_switched_in_place_take_turns_until_the_interval_is_narrow_or_the_cap_is_reached():
+    sides = " ".join(f"--side {policy}='echo {policy} >/sys/module/kvm/parameters/yield_policy'"
+                     for policy in ("mainline", "ours"))
+    lab = Lab("peers", "sh", "-c",
+              f"dyield -v run unicast --cpus 2 --seeds 6 --duration 0.05 --warmup 0.02 {sides} --until-ci 99% "
+              "--ci-metric work -o /out/d && cp -r /out/d /out/width && "
+              "dyield run --resume /out/d --until-ci 0.01% --max-seeds 7")
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    for folder, seeds, ended in (("width", 6, r"after 6 seeds is \+-[\d.]+ %: as narrow as asked for \(99.00 %\)"),
+                                 ("d", 7, r"the cap of 7 seeds is reached; .*, wider than asked for \(0.01 %\)")):
+        for side in "mainline", "ours":
+            header = json.loads(lab.files[f"{folder}/{side}/run.json"])
+            assert re.search(ended, header["ended"]), (folder, side, header["ended"])
+            equal(f"seeds of {side} in {folder}", len(lab.files[f"{folder}/{side}/samples.ndjson"].splitlines()), seeds)
+    # A B, B A, ...: the log has each switch, if asked for all that it can tell.
+    switches = re.findall(r"side (\w+): echo", lab.files["width/console.log"])
+    equal("switches", tuple(switches), 3 * ("mainline", "ours") + ("mainline",))
+    stays = {side: sum(json.loads(line)["detail"]["yields_by_reason"]["hold"]["pause_exits"]
+                       for line in lab.files[f"d/{side}/samples.ndjson"].splitlines()) for side in ("mainline", "ours")}
+    assert stays["mainline"] == 0 < stays["ours"], stays
+
+
+@test
 def two_kernels_share_a_folder_that_is_gone_on_with_boot_by_boot():
     sides = " ".join(f"--side {kernel}='grep -qw {kernel} /lib/dyield/kernel.json'"
                      for kernel in ("mainline", "patched"))
@@ -742,6 +765,22 @@ def several_vms_and_many_vcpus_come_up():
 
 
 @test
+def sixty_four_vcpus_run_their_first_instruction_before_the_start_gun():
+    done = one_boot("patched", {
+        str(vcpus): f"dyield -q run unicast --vcpus {vcpus} --cpus 2 --duration 0.02 --warmup 0 -o /out/{vcpus}.json"
+        for vcpus in (4, 64)})
+    startup = {}
+    for vcpus, (status, err, text) in done.items():
+        equal(f"{vcpus} vCPUs: exit status ({err})", status, "0")
+        (run,) = json.loads(text)["runs"]
+        # The guest has counted all of them up before the gun is fired (DYIELD_PORT_READY).
+        equal("vCPUs", len(run["detail"]["vms"][0]["vcpus"]), int(vcpus))
+        startup[vcpus] = run["detail"]["startup_ns"]
+    print(f"  startup_ns: {startup}")
+    assert 0 < startup["4"] < startup["64"], startup
+
+
+@test
 def sixty_four_vms_of_sixteen_vcpus_run_in_64_mib_of_the_harness_own():
     lab = Lab("patched", "dyield", "-q", "run", "all-to-all", "--vms", "64", "--vcpus", "16", "--cpus", "2", "--duration",
               "0.1", "--warmup", "0", "--think", "16", "--limit", "60", "-o", "/out/r.json", machine=["--memory", "4096"])
@@ -861,6 +900,28 @@ def progress_is_one_live_line_on_a_terminal_and_plain_lines_elsewhere():
     assert "\x1b" not in plain + dumb, (plain, dumb)
 
 
+def the_environment_is_whole(header, told):
+    """What run.json says of the machine, by what the machine's shell says."""
+    environment, volatile = header["environment"], header["volatile"]
+    for key, fields in {"cpu": ("vendor_id", "cpu family", "model", "stepping", "microcode"),
+                        "topology": ("packages", "cores", "online"), "guest": ("pv_features",),
+                        "scheduler": ("base_slice_ns", "features", "sched_rt_runtime_us"),
+                        "cgroup": ("membership", "controllers"), "kernel": ("name", "patches"),
+                        "mitigations": ("spectre_v2", "retbleed")}.items():
+        assert all(environment[key].get(field) not in (None, "", []) or (key, field) == ("kernel", "patches")
+                   for field in fields), (key, environment.get(key))
+    shown = environment["guest"]["pv_features"]
+    assert {"steal_time", "pv_send_ipi", "pv_tlb_flush"} <= set(shown), shown
+    assert re.fullmatch(r"[\d.]+ [\d.]+ [\d.]+ \d+/\d+ \d+", volatile["load_average"]), volatile
+    parameters = {(module, name): value for module, name, value in
+                  re.findall(r"^(kvm\w*)/parameters/(\w+):(.*)$", told, re.MULTILINE)}
+    assert ("kvm_amd", "pause_filter_count") in parameters, told
+    equal("parameters of KVM's modules", json.dumps(sorted(parameters.items())), json.dumps(sorted(
+        [[module, name], value] for module, all_ in environment["modules"].items() for name, value in all_.items())))
+    equal("hash of the configuration", environment["config_sha256"], re.search(r"^(\w{64})  -$", told, re.MULTILINE)[1])
+    equal("release", environment["uname"].split()[0], told.split()[-1])
+
+
 @test
 def a_results_directory_has_everything_and_reproduces_itself():
     import jsonschema  # python3-jsonschema, of scripts/packages.list
@@ -868,7 +929,8 @@ def a_results_directory_has_everything_and_reproduces_itself():
     # The side's setup has the kernel say something, which is then part of the results.
     lab = Lab("mainline", "sh", "-c",
               "echo before >/dev/kmsg; dyield run unicast --cpus 2 --seeds 2 --duration 0.05 --warmup 0 "
-              "--aa --side 'a=echo switched >/dev/kmsg' -o /out/d")
+              "--aa --side 'a=echo switched >/dev/kmsg' -o /out/d && "
+              "cd /sys/module && grep . kvm*/parameters/* >&2; zcat /proc/config.gz | sha256sum >&2; uname -r >&2")
     equal(f"exit status ({lab.err})", lab.status, 0)
     headers = [name for name in lab.files if name.endswith("/run.json")]
     equal("sides", len(headers), 2)
@@ -879,6 +941,14 @@ def a_results_directory_has_everything_and_reproduces_itself():
         for line in lines:
             jsonschema.validate(json.loads(line), {"$ref": "#/$defs/run", "$defs": schema["$defs"]})
     jsonschema.validate(json.loads(lab.files["d/plan.json"]), {"$ref": "#/$defs/plan", "$defs": schema["$defs"]})
+    the_environment_is_whole(json.loads(lab.files[headers[0]]), lab.err)
+    for line in lab.files[headers[0].replace("run.json", "samples.ndjson")].splitlines():
+        perf = json.loads(line)["detail"]["perf"]
+        assert perf["context_switches"]["value"] > 0, perf
+        # The emulated CPU counts no cycles of guests: absent with the reason, not zero.
+        for name in "guest_cycles", "guest_instructions", "host_cycles", "host_instructions":
+            equal(f"what is told of {name}", tuple(perf[name]), ("absent",))
+            assert "this machine has no PMU" in perf[name]["absent"], perf
     assert "switched" in lab.files["d/dmesg.log"] and "before" not in lab.files["d/dmesg.log"], lab.files
     assert "seed 2" in lab.files["d/console.log"] or "ended" in lab.files["d/console.log"], lab.files
     with tempfile.TemporaryDirectory() as folder:
