@@ -11,13 +11,15 @@
 #define DYIELD_ABI_H
 
 #define DYIELD_ABI_MAGIC	0x64596c6449654c44ULL
-#define DYIELD_ABI_VERSION	4
+#define DYIELD_ABI_VERSION	5
 
 /*
  * Guest physical layout, one memory slot from 0. Everything below
  * DYIELD_WINDOW_VA is mapped one to one with 2 MiB pages, user accessible.
  *
  *   0x001000  page tables, written by the harness before the first entry
+ *   0x010000  what a vCPU runs after a SIPI and in System Management Mode, at
+ *             0x38000, written by workloads that have these
  *   0x100000  the payload's ELF segments
  *   0x400000  struct dyield_shared
  *   0x600000  kernel stacks, DYIELD_STACK_SIZE a vCPU, then user stacks
@@ -33,6 +35,8 @@
 #define DYIELD_WINDOW_PD_GPA	0x4000ULL
 #define DYIELD_WINDOW_PT_GPA	0x5000ULL
 #define DYIELD_APIC_PD_GPA	0x6000ULL
+#define DYIELD_RESET_GPA	0x10000ULL
+#define DYIELD_SMI_GPA		0x38000ULL
 #define DYIELD_IMAGE_GPA	0x100000ULL
 #define DYIELD_IMAGE_END_GPA	0x400000ULL
 #define DYIELD_SHARED_GPA	0x400000ULL
@@ -236,6 +240,9 @@ enum dyield_does {
 	X(HOSTILE_SPIN, hostile_spin, hostile, hostile_spin, X2APIC,           \
 	  DYIELD_DOES_HARM, HOSTILE_SPIN,                                      \
 	  "every vCPU spins for long, and nobody sends")                       \
+	X(HOSTILE_RESET, hostile_reset, hostile, hostile_reset, X2APIC,        \
+	  DYIELD_DOES_HARM, HOSTILE_RESET,                                     \
+	  "vCPU 0 sends INIT, SIPI and SMI while the others send IPIs")        \
 	X(HOSTILE_BESIDE_COMPUTE, hostile_beside_compute, hostile,             \
 	  hostile_apic, X2APIC, DYIELD_DOES_HARM, COMPUTE,                     \
 	  "VMs 0, 2, ... do as hostile-icr, VMs 1, 3, ... compute")            \

@@ -235,6 +235,30 @@ void apic_send(u32 destination, u32 mode, u8 vector)
 	}
 }
 
+/* For reset.S. */
+const u64 kernel_stacks = DYIELD_KSTACK_GPA, stack_size = DYIELD_STACK_SIZE;
+extern const char reset_code[], reset_code_end[], reset_cr3[], reset_gdt[],
+	reset_gdt_base[], smi_code[], smi_code_end[];
+
+static void copy(u64 to, const char *from, const char *end)
+{
+	while (from < end)
+		*(volatile char *)to++ = *from++;
+}
+
+static void fill_in(const char *field, u32 value)
+{
+	WRITE_ONCE(*(u32 *)(DYIELD_RESET_GPA + (field - reset_code)), value);
+}
+
+void reset_prepare(void)
+{
+	copy(DYIELD_RESET_GPA, reset_code, reset_code_end);
+	fill_in(reset_cr3, DYIELD_PML4_GPA);
+	fill_in(reset_gdt_base, DYIELD_RESET_GPA + (reset_gdt - reset_code));
+	copy(DYIELD_SMI_GPA, smi_code, smi_code_end);
+}
+
 void apic_timer(u32 microseconds)
 {
 	apic_write(APIC_LVTT, DYIELD_VECTOR_TIMER); /* one-shot */

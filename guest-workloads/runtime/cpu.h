@@ -56,6 +56,13 @@ bool apic_is_xapic(void);
 /* One DYIELD_VECTOR_TIMER in that many microseconds; 0 stops the timer. */
 void apic_timer(u32 microseconds);
 
+/*
+ * Makes vCPUs come back after INIT and a SIPI of vector DYIELD_RESET_GPA >> 12,
+ * in x2APIC mode, and out of the handler of an SMI. All save their state at one
+ * place in memory, so only one vCPU may get SMIs.
+ */
+void reset_prepare(void);
+
 /* KVM's hypercalls (Documentation/virt/kvm/x86/hypercalls.rst); its result. */
 u64 hypercall(u64 number, u64 a, u64 b, u64 c, u64 d);
 

@@ -3,8 +3,9 @@
  * What no sane guest does. Nothing of it may harm the host or another VM; the
  * guest itself only has to survive, so it relies on no IPI.
  *
- * Left out: INIT, SIPI and SMI, which end the payload on the receiver, and the
- * vectors of the payload's own system calls and handlers.
+ * Left out: the vectors of the payload's own system calls and handlers; and
+ * INIT, SIPI and SMI but from vCPU 0 in hostile-reset, which has its receivers
+ * come back.
  */
 #include "wait.h"
 #include "workload.h"
@@ -15,6 +16,7 @@
 
 #define ICR_MODE(icr)	   ((icr) >> 8 & 7)
 #define MODE_SMI	   2
+#define MODE_NMI	   4
 #define MODE_INIT	   5
 #define MODE_SIPI	   6
 
@@ -26,6 +28,9 @@
 #define SHORT_SPIN	   64 /* PAUSEs at most, behind them */
 #define LONG_SPIN	   16384
 #define BOOST_VECTOR	   0x40
+#define SMI_RECEIVER	   1 /* reset_prepare() */
+#define ICR_ASSERT	   (1u << 14)
+#define ICR_OTHERS	   (3u << 18)
 
 static struct dyield_vcpu *self(u32 me)
 {
@@ -41,6 +46,11 @@ static bool survivable(u32 icr)
 	case MODE_INIT:
 	case MODE_SIPI:
 		return false;
+	case MODE_NMI:
+		/* On its way back into the payload a vCPU has no handler yet.
+		 */
+		if (shared()->workload == DYIELD_WORKLOAD_HOSTILE_RESET)
+			return false;
 	}
 	return vector != VECTOR_SYSCALL && vector != DYIELD_VECTOR_SHOOTDOWN &&
 	       vector != DYIELD_VECTOR_CALL && vector != DYIELD_VECTOR_WAKE;
@@ -201,6 +211,82 @@ static void boost_step(u32 me)
 	spin(me, LONG_SPIN);
 }
 
+static void send_mode(u32 mode, u32 others_or_vcpu)
+{
+	u8 vector = mode == MODE_SIPI ? DYIELD_RESET_GPA >> 12 : 0;
+	u32 low = mode << 8 | ICR_ASSERT | vector;
+
+	if (others_or_vcpu == ICR_OTHERS)
+		apic_poke(APIC_ICR, low | ICR_OTHERS);
+	else
+		apic_poke(APIC_ICR,
+			  (u64)shared()->apic_id[others_or_vcpu] << 32 | low);
+}
+
+/*
+ * vCPU 0 sends what stops a vCPU and what brings it back, in any order and so
+ * that several of them are under way at once. It never gets any itself.
+ */
+static void reset_step(u32 me)
+{
+	static bool prepared;
+	u32 receiver;
+
+	if (me != 0) {
+		apic_step(me);
+		return;
+	}
+	if (!prepared)
+		reset_prepare();
+	prepared = true;
+	for (u32 i = 0; i < ACTS; i++) {
+		/* Without others there is nobody but the shorthand's nobody. */
+		receiver = shared()->nr_vcpus > 1 && random_below(me, 8)
+				   ? random_other(me)
+				   : ICR_OTHERS;
+		switch (random_below(me, 8)) {
+		case 0:
+			send_mode(MODE_INIT, receiver);
+			break;
+		case 1:
+			if (shared()->nr_vcpus > SMI_RECEIVER)
+				send_mode(MODE_SMI, SMI_RECEIVER);
+			break;
+		case 2:
+		case 3:
+			random_ipi(me);
+			break;
+		default:
+			send_mode(MODE_SIPI, receiver);
+		}
+		self(me)->harm[READ_ONCE(shared()->phase)]++;
+	}
+	spin(me, SHORT_SPIN);
+}
+
+/*
+ * The others must not stop while an INIT is still on its way to them: vCPU 0
+ * says when it has sent the last, and the way out to KVM and back takes what is
+ * there by then. Who waits for a SIPI gets one.
+ */
+static void reset_stop(u32 me)
+{
+	static u32 last_sent;
+
+	if (me == 0) {
+		__atomic_store_n(&last_sent, 1, __ATOMIC_SEQ_CST);
+		/* Again and again: in System Management Mode a SIPI is lost. */
+		while (READ_ONCE(shared()->nr_done) + 1 < shared()->nr_vcpus) {
+			send_mode(MODE_SIPI, ICR_OTHERS);
+			spin(me, SHORT_SPIN);
+		}
+		return;
+	}
+	while (!__atomic_load_n(&last_sent, __ATOMIC_SEQ_CST))
+		pause();
+	hypercall(KVM_HC_SCHED_YIELD, ~0ULL, 0, 0, 0);
+}
+
 /* Each 8th IPI gets no EOI: all of its priority and below stay pending, until
  * somebody writes an EOI that matches nothing. */
 static bool unexpected(u32 me, struct frame *frame)
@@ -245,5 +331,12 @@ const struct workload workload_hostile_spin = {
 const struct workload workload_hostile_boost = {
 	.is_sender = every_vcpu,
 	.step = boost_step,
+	.unexpected = unexpected,
+};
+
+const struct workload workload_hostile_reset = {
+	.is_sender = every_vcpu,
+	.step = reset_step,
+	.stop = reset_stop,
 	.unexpected = unexpected,
 };

@@ -337,6 +337,13 @@ Vcpu& Vm::add_vcpu(const KvmSystem& system, const Cpuid& cpuid) {
 
 PayloadVm::PayloadVm(const KvmSystem& system, const Payload& payload, const Config& config)
     : Vm(system, DYIELD_MEMORY_SIZE) {
+  // System Management Mode has an address space of its own, in the high half of the slot's
+  // number (Documentation/virt/kvm/api.rst, KVM_SET_USER_MEMORY_REGION). A vCPU without
+  // memory there dies of its first SMI.
+  if (config.workload == DYIELD_WORKLOAD_HOSTILE_RESET &&
+      kvm_ioctl(system.fd(), KVM_CHECK_EXTENSION, KVM_CAP_MULTI_ADDRESS_SPACE,
+                "KVM_CHECK_EXTENSION") > 1)
+    add_memory(1U << 16, 0, memory());
   build_page_tables();
   payload.load(memory());
   fill_shared(reinterpret_cast<dyield_shared*>(memory().data() + DYIELD_SHARED_GPA), config);

@@ -376,7 +376,7 @@ def every_check_of_a_workload_can_fail():
         assert what in err, (fault, name, err)
 
 
-HOSTILE = ["hostile-icr", "hostile-xapic", "hostile-pv", "hostile-flood", "hostile-spin",
+HOSTILE = ["hostile-icr", "hostile-xapic", "hostile-pv", "hostile-flood", "hostile-spin", "hostile-reset",
            "hostile-beside-compute", "hostile-boost-beside-compute"]
 
 
@@ -462,6 +462,22 @@ def a_hostile_guest_writes_every_form_of_the_icr():
         # All but the four of the payload's system call and handlers; chance leaves out some.
         vectors = {int(vector) for vector, _ in written}
         assert len(vectors) > 200 and min(vectors) < 16 and not vectors & {0x80, 0xf0, 0xf1, 0xf2}, vectors
+
+
+@test
+def a_hostile_guest_resets_its_vcpus_and_they_come_back():
+    lab = Lab("patched", "sh", "-c",
+              "cd /sys/kernel/tracing; echo 8192 >buffer_size_kb; "
+              "for e in kvm_apic_accept_irq kvm_smm_transition; do echo 1 >events/kvm/$e/enable; done; "
+              "dyield -q run hostile-reset --cpus 2 --duration 0.3 --warmup 0 --think 16 --no-probes -o /out/r.json "
+              ">/dev/null || exit; cp trace /out/trace")
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    seen = {what: len(re.findall(re.escape(what), lab.files["trace"]))
+            for what in ("(INIT|", "(SIPI|", "(SMI|", "entering SMM", "leaving SMM")}
+    assert min(seen.values()) >= 2, seen
+    # Who has been reset goes on to work, and stops when it is told to.
+    for vcpu in lab.run()["detail"]["vms"][0]["vcpus"]:
+        assert vcpu["work"] > 0, lab.run()["detail"]["vms"]
 
 
 @test
