@@ -1216,7 +1216,7 @@ def a_watch_attaches_to_vms_that_run_already_and_only_to_those_it_is_told():
     run = "dyield -q run unicast --vcpus {} --cpus 2 --duration 60 {} >/dev/null & {}=$!; "
     for kernel in "mainline", "patched":
         lab = Lab(kernel, "sh", "-c",
-                  run.format(4, "--vms 2", "one") + run.format(12, "", "two") + "sleep 3; "
+                  run.format(4, "--vms 2", "one") + run.format(12, "", "two") + "sleep 1.5; "
                   "dyield watch --json --cost --interval 0.1 --count 5 --pid $one >/out/one.ndjson; echo $? $one; "
                   "dyield watch --interval 0.1 --duration 0.25 | cat; kill -INT $one $two; wait")
         status, one, *_ = lab.out.split()
@@ -1263,8 +1263,8 @@ def a_watch_with_too_little_room_counts_and_shows_what_it_lost():
 @test
 def a_watch_ends_with_the_processes_it_watches():
     lab = Lab("mainline", "sh", "-c",
-              "dyield -q run unicast --cpus 2 --duration 60 >/dev/null & one=$!; sleep 1; "
-              "(sleep 3; kill -INT $one) & dyield watch --json --interval 0.1 --pid $one | tail -n 1; wait")
+              "dyield -q run unicast --cpus 2 --duration 60 >/dev/null & one=$!; sleep 0.7; "
+              "(sleep 1.5; kill -INT $one) & dyield watch --json --interval 0.1 --pid $one | tail -n 1; wait")
     equal(f"exit status ({lab.err})", lab.status, 0)
     assert json.loads(lab.out)["at_s"] < 10, lab.out
 
@@ -1328,26 +1328,34 @@ SAME = 0.9
 NO_POLICIES = "dyield was built without a kernel's source; run scripts/setup, then scripts/harness"
 
 
+def predicts_the_precision(vcpus):
+    lab = Lab("mainline", "sh", "-c",
+              f"dyield -q run all-to-all --vcpus {vcpus} --cpus 2 --duration 60 >/dev/null & one=$!; sleep 0.8; "
+              "dyield record --pid $one --duration 0.5 -o /out/y.rec; echo $?; kill -INT $one; wait", machine=boot(1))
+    equal(f"exit status ({lab.err})", lab.out, "0\n")
+    result = replayed(lab.files["y.rec"])
+    if result is None:
+        raise Skip(NO_POLICIES)
+    document, outcomes = result
+    equal("lost", document["lost"] + document["not_kept"], 0)
+    equal("the guest has said whom it awaits", document["with_awaited_known"], document["decisions"])
+    assert document["decisions"] > 500 and document["emulated"], document
+    runs = [dyield("patched", "all-to-all", vcpus=int(vcpus), machine=boot(n)).run() for n in range(1, 5)]
+    shown = (sum(counts(run)["yields_to_awaited"] for run in runs) /
+             sum(counts(run)["yields_while_waiting"] for run in runs))
+    predicted, was = outcomes["series"]["precision"], outcomes["recorded"]["precision"]
+    print(f"  {vcpus} vCPUs: precision on mainline {was:.3f}, predicted {predicted:.3f}, shown {shown:.3f}")
+    assert abs(predicted - shown) <= 0.05 < predicted - was, (predicted, shown, was)
+
+
 @test
 def a_recording_on_mainline_predicts_the_precision_of_the_patched_kernel():
-    for vcpus in "4", "6":
-        lab = Lab("mainline", "sh", "-c",
-                  f"dyield -q run all-to-all --vcpus {vcpus} --cpus 2 --duration 60 >/dev/null & one=$!; sleep 2; "
-                  "dyield record --pid $one --duration 0.5 -o /out/y.rec; echo $?; kill -INT $one; wait", machine=boot(1))
-        equal(f"exit status ({lab.err})", lab.out, "0\n")
-        result = replayed(lab.files["y.rec"])
-        if result is None:
-            raise Skip(NO_POLICIES)
-        document, outcomes = result
-        equal("lost", document["lost"] + document["not_kept"], 0)
-        equal("the guest has said whom it awaits", document["with_awaited_known"], document["decisions"])
-        assert document["decisions"] > 500 and document["emulated"], document
-        runs = [dyield("patched", "all-to-all", vcpus=int(vcpus), machine=boot(n)).run() for n in range(1, 5)]
-        shown = (sum(counts(run)["yields_to_awaited"] for run in runs) /
-                 sum(counts(run)["yields_while_waiting"] for run in runs))
-        predicted, was = outcomes["series"]["precision"], outcomes["recorded"]["precision"]
-        print(f"  {vcpus} vCPUs: precision on mainline {was:.3f}, predicted {predicted:.3f}, shown {shown:.3f}")
-        assert abs(predicted - shown) <= 0.05 < predicted - was, (predicted, shown, was)
+    predicts_the_precision("4")
+
+
+@by_hand
+def a_recording_of_six_vcpus_predicts_the_precision_too():
+    predicts_the_precision("6")
 
 
 @test
@@ -1375,7 +1383,7 @@ def a_recording_of_each_policy_of_the_lab_is_replayed_as_it_went():
     # The posted design's is none of them: what it goes by is in no recording.
     names = [name for name in POLICIES if name not in ("mainline", "posted", "ours")]
     done = one_boot("peers", {
-        name: switched(name, "{ dyield -q run all-to-all --vcpus 6 --cpus 2 --duration 60 >/dev/null & w=$!; sleep 1; "
+        name: switched(name, "{ dyield -q run all-to-all --vcpus 6 --cpus 2 --duration 60 >/dev/null & w=$!; sleep 0.6; "
                              f"dyield record --pid $w --duration 0.2 -o /out/{name}.json; s=$?; kill -INT $w; wait $w; "
                              "(exit $s); }") for name in names})
     for name, (status, err, recording) in done.items():
