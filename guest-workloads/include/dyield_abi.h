@@ -129,6 +129,7 @@ enum dyield_does {
 	DYIELD_DOES_ALIKE = 1 << 8,    /* the same on every vCPU */
 	/* by a module of the guest's Linux, which publishes whom it awaits */
 	DYIELD_DOES_MODULE = 1 << 9,
+	DYIELD_DOES_PAUSES = 1 << 10, /* and nothing else, as a gauge */
 };
 
 /*
@@ -248,7 +249,13 @@ enum dyield_does {
 	  "VMs 0, 2, ... do as hostile-icr, VMs 1, 3, ... compute")            \
 	X(HOSTILE_BOOST_BESIDE_COMPUTE, hostile_boost_beside_compute, hostile, \
 	  hostile_boost, X2APIC, DYIELD_DOES_HARM, COMPUTE,                    \
-	  "VMs 0, 2, ...: all spin for an IPI that vCPU 0 never takes")
+	  "VMs 0, 2, ...: all spin for an IPI that vCPU 0 never takes")        \
+	X(GAUGE_ALONE, gauge_alone, gauge, gauge_alone, X2APIC,                \
+	  DYIELD_DOES_PAUSES, GAUGE_ALONE,                                     \
+	  "vCPU 0 spins, all others halt: PAUSE exits without a yield")        \
+	X(GAUGE_TOGETHER, gauge_together, gauge, gauge_together, X2APIC,       \
+	  DYIELD_DOES_PAUSES, GAUGE_TOGETHER,                                  \
+	  "every vCPU spins: on one CPU, PAUSE exits with a yield each")
 
 /*
  * The workloads of Linux guests, in the same columns; program is the struct

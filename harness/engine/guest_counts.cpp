@@ -30,8 +30,8 @@ struct GuestCount {
 };
 
 constexpr unsigned kSends = DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_WAKES;
-constexpr unsigned kSpins =
-    DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_LOCKS | DYIELD_DOES_HARM;
+constexpr unsigned kSpins = DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_LOCKS |
+                            DYIELD_DOES_HARM | DYIELD_DOES_PAUSES;
 
 constexpr std::array kCounts = {
     GuestCount{"shootdowns", "shootdowns", &dyield_vcpu::shootdowns, DYIELD_DOES_SHOOTDOWNS},
