@@ -24,6 +24,40 @@ struct task_struct___dyield {
 	unsigned int on_cpu;
 } __attribute__((preserve_access_index));
 
+struct bpf_map___dyield {
+	u32 max_entries;
+} __attribute__((preserve_access_index));
+
+/* Entries of an array map, as the harness has sized it: a power of two. */
+static inline u32 mask_of(void *map)
+{
+	return ((struct bpf_map___dyield *)map)->max_entries - 1;
+}
+
+/* Of the thread that is on the CPU. By the pointer, whose loads the kernel
+ * inlines, where a helper for the ID would be called. */
+static inline u32 this_tid(void)
+{
+	return ((struct task_struct___dyield *)bpf_get_current_task_btf())->pid;
+}
+
+/*
+ * The kernel's memory by its address. The cast is free, and a load behind it is
+ * checked in line, where bpf_probe_read_kernel() is three calls deep; what
+ * cannot be read is 0. The type is of no meaning but that every kernel has it,
+ * with 8 bytes of number at its beginning.
+ */
+struct timespec64 {
+	long long tv_sec;
+	long tv_nsec;
+};
+extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym __weak;
+
+#define load_at(type, address)                    \
+	(*(const volatile type *)bpf_rdonly_cast( \
+		(const void *)(address),          \
+		bpf_core_type_id_kernel(struct timespec64)))
+
 static inline void record(struct dyield_histogram *histogram, u64 value)
 {
 	u64 rest = value;

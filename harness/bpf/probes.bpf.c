@@ -11,6 +11,11 @@
  *
  * Everything is counted in maps; nothing is streamed. Threads that the harness
  * did not register are let through after one look-up.
+ *
+ * What a PAUSE exit costs more with these programs is counted (scripts/
+ * probe-cost), and most of it is the way into a program and back: so they are
+ * few, maps are arrays, whose look-ups the kernel inlines, and no helper is
+ * called where a load will do.
  */
 #include "common.bpf.h"
 
@@ -38,46 +43,23 @@ struct trace_event_raw_kvm_exit___dyield {
 	u32 isa;
 } __attribute__((preserve_access_index));
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__type(key, u32);
-	__type(value, struct dyield_thread);
-	__uint(max_entries, 1); /* set by the harness */
-} threads SEC(".maps");
-
+/* By place: see DYIELD_PLACE. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, u32);
 	__type(value, struct dyield_counts);
-	__uint(max_entries, 1); /* set by the harness */
+	__uint(max_entries, 1); /* set by the harness, to a power of two */
 } counts SEC(".maps");
 
-/* By VM. */
+/* By VM; its first part is guest memory, at DYIELD_SHARED_GPA. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, u32);
-	__type(value, struct dyield_vm);
+	__type(value, struct dyield_guest);
 	__uint(max_entries, 1); /* set by the harness */
-} vms SEC(".maps");
-
-/* By VM: this is guest memory, at DYIELD_SHARED_GPA. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, u32);
-	__type(value, struct dyield_shared);
-	__uint(max_entries, 1); /* set by the harness */
-} shared SEC(".maps");
-
-/* By slot: when an awaited IPI found the vCPU without a CPU, ns; else 0. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__type(key, u32);
-	__type(value, u64);
-	__uint(max_entries, 1); /* set by the harness */
-} ipi_since SEC(".maps");
+} guests SEC(".maps");
 
 /* By slot: struct kvm_vcpu, with --audit. */
 struct {
@@ -103,35 +85,41 @@ struct {
  */
 #define PASS_ON 1
 
-static struct dyield_thread *thread_of(u32 tid)
+static __noinline struct dyield_counts *counts_elsewhere(u32 tid)
 {
-	return bpf_map_lookup_elem(&threads, &tid);
+	for (u32 i = 1; i < DYIELD_PLACES; i++) {
+		u32 place = DYIELD_PLACE(tid, i) & mask_of(&counts);
+		struct dyield_counts *c = bpf_map_lookup_elem(&counts, &place);
+
+		if (!c || !c->thread.tid)
+			return NULL;
+		if (c->thread.tid == tid)
+			return c;
+	}
+	return NULL;
 }
 
-static struct dyield_thread *this_thread(void)
+static __always_inline struct dyield_counts *counts_of(u32 tid)
 {
-	return thread_of((u32)bpf_get_current_pid_tgid());
+	u32 place = DYIELD_PLACE(tid, 0) & mask_of(&counts);
+	struct dyield_counts *c = bpf_map_lookup_elem(&counts, &place);
+
+	if (!c || c->thread.tid == tid)
+		return c;
+	return c->thread.tid ? counts_elsewhere(tid) : NULL;
 }
 
-static struct dyield_counts *counts_of(const struct dyield_thread *thread)
+static __always_inline struct dyield_counts *this_thread(void)
 {
-	u32 slot = thread->slot;
-
-	return bpf_map_lookup_elem(&counts, &slot);
+	return counts_of(this_tid());
 }
 
-static struct dyield_vm *vm_of(const struct dyield_thread *thread)
+static __always_inline struct dyield_guest *
+guest_of(const struct dyield_thread *thread)
 {
 	u32 vm = thread->vm;
 
-	return bpf_map_lookup_elem(&vms, &vm);
-}
-
-static const struct dyield_shared *shared_of(const struct dyield_thread *thread)
-{
-	u32 vm = thread->vm;
-
-	return bpf_map_lookup_elem(&shared, &vm);
+	return bpf_map_lookup_elem(&guests, &vm);
 }
 
 static u32 phase_of(const struct dyield_shared *sh)
@@ -165,17 +153,28 @@ static void clear_bit(u64 *set, u32 vcpu)
 }
 
 /*
+ * Inside kvm_vcpu_on_spin(), says KVM's own mark: the sched-yield hypercall,
+ * which is no PAUSE exit, comes to kvm_vcpu_yield_to() without it.
+ */
+static bool in_spin(const struct dyield_thread *thread)
+{
+	return thread->kvm_vcpu &&
+	       load_at(u8, thread->kvm_vcpu + bpf_core_field_offset(
+						      struct kvm_vcpu___dyield,
+						      spin_loop.in_spin_loop));
+}
+
+/*
  * How long KVM takes to decide. The program that is attached first runs last,
- * i.e. the others' time stays out. Theirs at the yield is the same on every
- * kernel.
+ * i.e. the others' time stays out.
  */
 SEC("?fentry/kvm_vcpu_on_spin")
 int BPF_PROG(audit_begin, struct kvm_vcpu___dyield *me)
 {
-	struct dyield_thread *thread = this_thread();
+	struct dyield_counts *c = this_thread();
 
-	if (thread)
-		thread->spin_since = bpf_ktime_get_ns();
+	if (c)
+		c->thread.spin_since = bpf_ktime_get_ns();
 	return 0;
 }
 
@@ -185,211 +184,204 @@ static void least(u64 *min, u64 ns)
 		*min = ns;
 }
 
-SEC("fentry/kvm_vcpu_on_spin")
-int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me)
+SEC("?fentry/kvm_vcpu_yield_to")
+int BPF_PROG(audit_decided, struct kvm_vcpu___dyield *target)
 {
-	struct dyield_thread *thread = this_thread();
-	const struct dyield_shared *sh;
-	const volatile u64 *set;
-	struct dyield_counts *c;
-	u64 w0, w1, w2, w3;
-	struct dyield_vm *vm;
-	u32 phase;
+	struct dyield_counts *c = this_thread();
+	struct dyield_thread *thread;
 
-	if (!thread)
+	if (!c)
 		return 0;
-	c = counts_of(thread);
-	vm = vm_of(thread);
-	sh = shared_of(thread);
-	if (!c || !vm || !sh)
-		return 0;
-	thread->kvm_vcpu = (u64)(unsigned long)me;
-	thread->exit_phase = phase = phase_of(sh);
-	thread->exit_starved = 0;
-	c->pause_exits[phase]++;
-
-	set = wait_set(sh, thread);
-	w0 = set[0], w1 = set[1], w2 = set[2], w3 = set[3];
-	thread->exit_waiting = !!(w0 | w1 | w2 | w3);
-	if (!thread->exit_waiting)
-		return 0;
-	c->pause_exits_waiting[phase]++;
-	if ((w0 & vm->runnable[0]) | (w1 & vm->runnable[1]) |
-	    (w2 & vm->runnable[2]) | (w3 & vm->runnable[3])) {
-		thread->exit_starved = 1;
-		c->pause_exits_starved[phase]++;
-	}
-	return 0;
-}
-
-/*
- * Inside kvm_vcpu_on_spin(), says KVM's own mark: the sched-yield hypercall,
- * which is no PAUSE exit, comes to kvm_vcpu_yield_to() without it.
- */
-static bool in_spin(const struct dyield_thread *thread, struct dyield_counts *c)
-{
-	struct kvm_vcpu___dyield *me = (void *)thread->kvm_vcpu;
-	bool spins;
-
-	if (!me)
-		return false;
-	if (BPF_CORE_READ_INTO(&spins, me, spin_loop.in_spin_loop)) {
-		c->lost++;
-		return false;
-	}
-	return spins;
-}
-
-/*
- * At the entry, because afterwards it is too late: the yield gives the CPU
- * away, and by its return the receivers may have answered.
- */
-SEC("fentry/kvm_vcpu_yield_to")
-int BPF_PROG(yield_to_entry, struct kvm_vcpu___dyield *target)
-{
-	struct dyield_thread *thread = this_thread();
-	const struct dyield_shared *sh;
-	const volatile u64 *set;
-	struct dyield_counts *c;
-
-	if (!thread)
-		return 0;
+	thread = &c->thread;
 	thread->decision = 0;
-	if (thread->spin_since) {
-		thread->decision = bpf_ktime_get_ns() - thread->spin_since;
-		thread->spin_since = 0;
-	}
-	c = counts_of(thread);
-	sh = shared_of(thread);
-	if (!c || !sh || !in_spin(thread, c))
+	if (!thread->spin_since)
 		return 0;
-	set = wait_set(sh, thread);
-	thread->target = target->vcpu_idx;
-	thread->phase = phase_of(sh);
-	thread->waiting = !!(set[0] | set[1] | set[2] | set[3]);
-	thread->awaited = in_set(set, thread->target);
-	c->yields_tried[thread->phase & (DYIELD_PHASES - 1)]++;
-	if (thread->decision && thread->phase == DYIELD_PHASE_MEASURE)
+	thread->decision = bpf_ktime_get_ns() - thread->spin_since;
+	thread->spin_since = 0;
+	if (in_spin(thread) && thread->phase == DYIELD_PHASE_MEASURE)
 		least(&c->audit_decision, thread->decision);
 	return 0;
 }
 
-SEC("fexit/kvm_vcpu_yield_to")
-int BPF_PROG(yield_to_exit, struct kvm_vcpu___dyield *target, int ret)
+/*
+ * What the spinner needs is asked here, when KVM begins to decide: behind the
+ * yield is too late, for by then the receivers may have answered.
+ */
+SEC("fentry/kvm_vcpu_on_spin")
+int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me)
 {
+	struct dyield_counts *c = this_thread();
 	struct dyield_thread *thread;
-	struct dyield_counts *c;
-	u32 phase, cell;
-	u64 *yields;
+	struct dyield_guest *guest;
+	const volatile u64 *set;
+	u64 any, runnable, w;
+	u32 phase, state;
 
-	if (ret <= 0)
+	if (!c)
 		return 0;
-	thread = this_thread();
-	if (!thread)
+	thread = &c->thread;
+	guest = guest_of(thread);
+	if (!guest)
 		return 0;
-	c = counts_of(thread);
-	if (!c || !in_spin(thread, c))
-		return 0;
-	phase = thread->phase & (DYIELD_PHASES - 1);
-	c->yields_made[phase]++;
-	if (thread->waiting)
-		c->yields_while_waiting[phase]++;
-	if (thread->awaited)
-		c->yields_to_awaited[phase]++;
-	if (thread->exit_waiting && !thread->exit_starved)
-		c->yields_needless[phase]++;
-	/* A yield made ends the PAUSE exit: counted once, in its phase. */
-	if (thread->exit_starved && thread->awaited)
-		c->starved_to_awaited[thread->exit_phase &
-				      (DYIELD_PHASES - 1)]++;
-	if (phase != DYIELD_PHASE_MEASURE || thread->target >= thread->vcpus)
-		return 0;
-	cell = thread->slot * thread->vcpus + thread->target;
-	yields = bpf_map_lookup_elem(&targets, &cell);
-	if (yields)
-		*yields += 1;
+	phase = phase_of(&guest->shared);
+	set = wait_set(&guest->shared, thread);
+	thread->awaited[0] = any = set[0];
+	runnable = any & guest->vm.runnable[0];
+	if (thread->vcpus > 64) {
+		thread->awaited[1] = w = set[1];
+		runnable |= w & guest->vm.runnable[1];
+		any |= w;
+		thread->awaited[2] = w = set[2];
+		runnable |= w & guest->vm.runnable[2];
+		any |= w;
+		thread->awaited[3] = w = set[3];
+		runnable |= w & guest->vm.runnable[3];
+		any |= w;
+	}
+	state = runnable ? DYIELD_EXIT_STARVED
+		: any	 ? DYIELD_EXIT_WAITING
+			 : DYIELD_EXIT_IDLE;
+	thread->kvm_vcpu = (u64)(unsigned long)me;
+	thread->phase = phase;
+	thread->state = state;
+	c->pause_exits[phase][state]++;
 	return 0;
 }
 
-/*
- * The series' own account, where the kernel has it. Fires behind each yield
- * tried, and once if nobody was.
- */
-SEC("?tp_btf/kvm_directed_yield")
-int BPF_PROG(yield_reason, unsigned int vcpu_id, int target_id, u32 code,
-	     int yielded)
+static void count_target(const struct dyield_thread *thread, u32 target)
 {
-	struct dyield_thread *thread = this_thread();
-	struct dyield_reason *reason;
-	struct dyield_counts *c;
+	u32 cell = thread->slot * thread->vcpus + target;
+	u64 *yields;
 
-	if (!thread)
-		return 0;
-	c = counts_of(thread);
+	if (target >= thread->vcpus)
+		return;
+	yields = bpf_map_lookup_elem(&targets, &cell);
+	if (yields)
+		*yields += 1;
+}
+
+static __always_inline void count_made(const struct dyield_thread *thread,
+				       struct dyield_made *made, u32 target)
+{
+	u32 state = thread->state;
+
+	barrier_var(state);
+	if (state < DYIELD_EXIT_STATES)
+		made->by[state][in_set(thread->awaited, target)]++;
+}
+
+/* Without the series' tracepoint, or as a second account with it. */
+SEC("?fexit/kvm_vcpu_yield_to")
+int BPF_PROG(yield_to_exit, struct kvm_vcpu___dyield *target, int ret)
+{
+	struct dyield_counts *c = this_thread();
+	struct dyield_thread *thread;
+	u32 phase;
+
 	if (!c)
 		return 0;
+	thread = &c->thread;
+	if (!in_spin(thread))
+		return 0;
+	phase = thread->phase & (DYIELD_PHASES - 1);
+	if (ret <= 0) {
+		c->failed[phase]++;
+		return 0;
+	}
+	count_made(thread, &c->made[phase], target->vcpu_idx);
+	if (phase == DYIELD_PHASE_MEASURE)
+		count_target(thread, target->vcpu_idx);
+	return 0;
+}
+
+static __always_inline void count_reason(struct dyield_counts *c, int target,
+					 u32 code, int yielded, bool alone)
+{
+	struct dyield_thread *thread = &c->thread;
+	struct dyield_reason *reason;
+	u32 state = thread->state;
+
+	if (thread->phase != DYIELD_PHASE_MEASURE)
+		return;
 	/* The argument's register has 64 bits; the verifier is to see 32 of
 	 * them checked. */
 	barrier_var(code);
 	if (code > DYIELD_REASON_UNKNOWN)
 		code = DYIELD_REASON_UNKNOWN;
 	reason = &c->reason[code];
-	if (target_id < 0) {
-		if (thread->exit_phase != DYIELD_PHASE_MEASURE)
-			return 0;
-		reason->tried++;
-		reason->nobody_waiting += thread->exit_waiting;
-		reason->nobody_starved += thread->exit_starved;
-		return 0;
+	if (target < 0) {
+		barrier_var(state);
+		if (state < DYIELD_EXIT_STATES)
+			reason->nobody[state]++;
+		return;
 	}
-	if (thread->exit_phase == DYIELD_PHASE_MEASURE && yielded > 0 &&
-	    thread->exit_starved && thread->awaited)
-		reason->starved_to_awaited++;
-	if (thread->phase != DYIELD_PHASE_MEASURE)
-		return 0;
 	if (thread->decision && code != DYIELD_REASON_RECEIVER)
 		least(&c->audit_decision_guess, thread->decision);
-	reason->tried++;
 	if (yielded > 0) {
-		reason->made++;
-		reason->while_waiting += thread->waiting;
-		reason->to_awaited += thread->awaited;
+		count_made(thread, &reason->made, target);
+		if (alone)
+			count_target(thread, target);
 	} else if (yielded == 0) {
 		reason->failed_state++;
 	} else {
 		reason->failed_alone++;
 	}
+}
+
+/*
+ * The series' own account, where the kernel has it. Fires behind each yield
+ * tried, and once if nobody was. vCPU IDs are indices, as Vm sets them.
+ */
+SEC("?tp_btf/kvm_directed_yield")
+int BPF_PROG(directed_yield, unsigned int vcpu_id, int target_id, u32 code,
+	     int yielded)
+{
+	struct dyield_counts *c = this_thread();
+
+	if (c)
+		count_reason(c, target_id, code, yielded, true);
 	return 0;
 }
 
-static void becomes_runnable(struct dyield_thread *thread)
+/* The same beside yield_to_exit(), with --audit. */
+SEC("?tp_btf/kvm_directed_yield")
+int BPF_PROG(audit_reason, unsigned int vcpu_id, int target_id, u32 code,
+	     int yielded)
 {
-	struct dyield_vm *vm = vm_of(thread);
+	struct dyield_counts *c = this_thread();
 
-	if (!vm)
-		return;
-	thread->runnable_since = bpf_ktime_get_ns();
+	if (c)
+		count_reason(c, target_id, code, yielded, false);
+	return 0;
+}
+
+static void becomes_runnable(struct dyield_thread *thread, struct dyield_vm *vm,
+			     u64 now)
+{
+	thread->runnable_since = now;
 	set_bit(vm->runnable, thread->vcpu);
 }
 
-static void becomes_running(struct dyield_thread *thread)
+static void becomes_running(struct dyield_counts *c, struct dyield_guest *guest,
+			    u64 now)
 {
-	const struct dyield_shared *sh = shared_of(thread);
-	struct dyield_vm *vm = vm_of(thread);
-	u32 slot = thread->slot;
-	u64 now, *since;
-	bool measuring;
+	struct dyield_thread *thread = &c->thread;
+	struct dyield_vm *vm = &guest->vm;
+	u32 cpu = bpf_get_smp_processor_id();
+	bool measuring = phase_of(&guest->shared) == DYIELD_PHASE_MEASURE;
+	u64 *since = &vm->ipi_since[thread->vcpu & 0xff];
 
-	since = bpf_map_lookup_elem(&ipi_since, &slot);
-	if (!vm || !sh || !since)
-		return;
-	measuring = phase_of(sh) == DYIELD_PHASE_MEASURE;
 	clear_bit(vm->runnable, thread->vcpu);
 	/* A full barrier; the sender stores its time stamp, then reads this. */
 	set_bit(vm->running, thread->vcpu);
-	now = bpf_ktime_get_ns();
-	if (measuring && thread->runnable_since)
-		record(&vm->runnable_to_running, now - thread->runnable_since);
+	if (measuring) {
+		c->switches++;
+		c->migrations += cpu != thread->cpu;
+		if (thread->runnable_since)
+			record(&vm->runnable_to_running,
+			       now - thread->runnable_since);
+	}
+	thread->cpu = cpu;
 	thread->runnable_since = 0;
 	if (*since) {
 		if (measuring && now > *since)
@@ -402,35 +394,40 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(switched, bool preempt, struct task_struct___dyield *prev,
 	     struct task_struct___dyield *next, unsigned int prev_state)
 {
-	struct dyield_thread *thread;
-	struct dyield_vm *vm;
-	u32 tid;
+	u32 from = prev->pid, to = next->pid;
+	struct dyield_guest *guest;
+	struct dyield_counts *c;
+	u64 now = 0;
 
-	tid = prev->pid;
-	thread = tid ? thread_of(tid) : NULL;
-	if (thread) {
-		vm = vm_of(thread);
-		if (vm)
-			clear_bit(vm->running, thread->vcpu);
+	c = from ? counts_of(from) : NULL;
+	guest = c ? guest_of(&c->thread) : NULL;
+	if (guest) {
+		clear_bit(guest->vm.running, c->thread.vcpu);
 		/* 0 is TASK_RUNNING: it would go on if it could. */
-		if (preempt || !prev_state)
-			becomes_runnable(thread);
+		if (preempt || !prev_state) {
+			now = bpf_ktime_get_ns();
+			becomes_runnable(&c->thread, &guest->vm, now);
+		}
 	}
-	tid = next->pid;
-	thread = tid ? thread_of(tid) : NULL;
-	if (thread)
-		becomes_running(thread);
+	c = to ? counts_of(to) : NULL;
+	guest = c ? guest_of(&c->thread) : NULL;
+	if (guest)
+		becomes_running(c, guest, now ? now : bpf_ktime_get_ns());
 	return 0;
 }
 
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(woken, struct task_struct___dyield *task)
 {
-	struct dyield_thread *thread = thread_of(task->pid);
+	struct dyield_counts *c = counts_of(task->pid);
+	struct dyield_guest *guest;
 
 	/* On a CPU still: it was about to sleep, and now goes on. */
-	if (thread && !task->on_cpu && !thread->runnable_since)
-		becomes_runnable(thread);
+	if (!c || task->on_cpu || c->thread.runnable_since)
+		return 0;
+	guest = guest_of(&c->thread);
+	if (guest)
+		becomes_runnable(&c->thread, &guest->vm, bpf_ktime_get_ns());
 	return 0;
 }
 
@@ -439,20 +436,22 @@ SEC("tp_btf/kvm_apic_accept_irq")
 int BPF_PROG(ipi_accepted, u32 apic_id, u16 delivery_mode, u16 trigger_mode,
 	     u8 vector)
 {
-	struct dyield_thread *thread = this_thread();
+	struct dyield_counts *c = this_thread();
 	const struct dyield_shared *sh;
-	struct dyield_counts *c;
+	struct dyield_thread *thread;
+	struct dyield_guest *guest;
 	struct dyield_vm *vm;
-	u32 phase, slot;
 	u64 *since;
+	u32 phase;
 
-	if (!thread)
+	if (!c)
 		return 0;
-	c = counts_of(thread);
-	vm = vm_of(thread);
-	sh = shared_of(thread);
-	if (!c || !vm || !sh)
+	thread = &c->thread;
+	guest = guest_of(thread);
+	if (!guest)
 		return 0;
+	vm = &guest->vm;
+	sh = &guest->shared;
 	if (vector >= DYIELD_VECTOR_SHOOTDOWN && vector <= DYIELD_VECTOR_WAKE)
 		c->audit_ipis++;
 	/* The APIC ID is the index, as Vm sets it. Other interrupts, such as a
@@ -464,9 +463,8 @@ int BPF_PROG(ipi_accepted, u32 apic_id, u16 delivery_mode, u16 trigger_mode,
 	if (in_set(vm->running, apic_id))
 		return 0;
 	c->ipis_to_waiting[phase]++;
-	slot = thread->slot - thread->vcpu + apic_id;
-	since = bpf_map_lookup_elem(&ipi_since, &slot);
-	if (!since || *since)
+	since = &vm->ipi_since[apic_id & 0xff];
+	if (*since)
 		return 0;
 	__sync_lock_test_and_set(since, bpf_ktime_get_ns());
 	/* Switched in meanwhile: too late to be measured by the switch. */
@@ -478,13 +476,9 @@ int BPF_PROG(ipi_accepted, u32 apic_id, u16 delivery_mode, u16 trigger_mode,
 SEC("?tp/kvm/kvm_exit")
 int audit_exit(struct trace_event_raw_kvm_exit___dyield *ctx)
 {
-	struct dyield_thread *thread = this_thread();
-	struct dyield_counts *c;
+	struct dyield_counts *c = this_thread();
 	u32 reason;
 
-	if (!thread)
-		return PASS_ON;
-	c = counts_of(thread);
 	if (!c)
 		return PASS_ON;
 	c->audit_exits++;
@@ -499,13 +493,13 @@ int audit_exit(struct trace_event_raw_kvm_exit___dyield *ctx)
 SEC("?fentry/kvm_arch_vcpu_ioctl_run")
 int BPF_PROG(audit_vcpu, struct kvm_vcpu___dyield *vcpu)
 {
-	struct dyield_thread *thread = this_thread();
+	struct dyield_counts *c = this_thread();
 	u64 *known;
 	u32 slot;
 
-	if (!thread)
+	if (!c)
 		return 0;
-	slot = thread->slot;
+	slot = c->thread.slot;
 	known = bpf_map_lookup_elem(&kvm_vcpus, &slot);
 	if (known)
 		*known = (u64)(unsigned long)vcpu;
@@ -519,23 +513,18 @@ int BPF_PROG(audit_vcpu, struct kvm_vcpu___dyield *vcpu)
 SEC("?fentry/yield_to")
 int BPF_PROG(audit_yield, struct task_struct___dyield *target)
 {
-	struct dyield_thread *thread = this_thread(), *other;
-	struct dyield_counts *c;
+	struct dyield_counts *c = this_thread(), *other;
 
-	if (!thread)
-		return 0;
-	c = counts_of(thread);
 	if (!c)
 		return 0;
-	other = thread_of(target->pid);
+	other = counts_of(target->pid);
 	c->audit_yields++;
-	if (!other || other->owner != thread->owner)
+	if (!other || other->thread.owner != c->thread.owner)
 		c->audit_yields_outside++;
 	return 0;
 }
 
 struct audit {
-	struct dyield_thread *thread;
 	struct dyield_counts *counts;
 	struct dyield_vm *vm;
 	const volatile u64 *set;
@@ -551,7 +540,7 @@ static long audit_awaited(u32 i, struct audit *audit)
 
 	if (!in_set(audit->set, i))
 		return 0;
-	slot = audit->thread->slot - audit->thread->vcpu + i;
+	slot = c->thread.slot - c->thread.vcpu + i;
 	known = bpf_map_lookup_elem(&kvm_vcpus, &slot);
 	if (!known || !*known)
 		return 0;
@@ -577,18 +566,19 @@ static long audit_awaited(u32 i, struct audit *audit)
 SEC("?fentry/kvm_vcpu_on_spin")
 int BPF_PROG(audit_spin, struct kvm_vcpu___dyield *me)
 {
-	struct audit audit = {.thread = this_thread()};
-	const struct dyield_shared *sh;
+	struct audit audit = {.counts = this_thread()};
+	const struct dyield_thread *thread;
+	struct dyield_guest *guest;
 
-	if (!audit.thread)
+	if (!audit.counts)
 		return 0;
-	audit.counts = counts_of(audit.thread);
-	audit.vm = vm_of(audit.thread);
-	sh = shared_of(audit.thread);
-	if (!audit.counts || !audit.vm || !sh)
+	thread = &audit.counts->thread;
+	guest = guest_of(thread);
+	if (!guest)
 		return 0;
-	audit.set = wait_set(sh, audit.thread);
-	bpf_loop(audit.thread->vcpus, audit_awaited, &audit, 0);
+	audit.vm = &guest->vm;
+	audit.set = wait_set(&guest->shared, thread);
+	bpf_loop(thread->vcpus, audit_awaited, &audit, 0);
 	return 0;
 }
 

@@ -33,11 +33,18 @@ struct dyield_histogram {
 	dyield_u64 sum;
 };
 
-/* A vCPU thread, by its thread ID: filled in by the harness before KVM_RUN. */
+/* Where a thread is in a map by thread ID, at the i-th try: nearly always the
+ * first, as threads that begin together have IDs in a row. */
+#define DYIELD_PLACES 8
+#define DYIELD_PLACE(tid, i) \
+	((i) ? (dyield_u32)((tid)*0x9e3779b1u) >> (2 * (i)) : (dyield_u32)(tid))
+
+/* A vCPU thread: filled in by the harness before KVM_RUN. */
 struct dyield_thread {
-	dyield_u32 vm;	  /* index of its struct dyield_vm and dyield_shared */
+	dyield_u32 tid;
+	dyield_u32 vm;	  /* index of its struct dyield_guest */
 	dyield_u32 vcpu;  /* index in its VM */
-	dyield_u32 slot;  /* index of its struct dyield_counts */
+	dyield_u32 slot;  /* index among all vCPUs */
 	dyield_u32 vcpus; /* of its VM */
 	dyield_u32 owner; /* its VM once more, for the audit */
 
@@ -47,59 +54,62 @@ struct dyield_thread {
 	dyield_u64 decision;   /* ns until that yield; 0: it was a later one */
 	dyield_u64 runnable_since; /* ns, bpf_ktime_get_ns(); 0: it is not */
 
-	/* The PAUSE exit under way. */
-	dyield_u32 exit_phase;
-	dyield_u32 exit_waiting; /* the wait set was not empty */
-	dyield_u32 exit_starved; /* and held a vCPU that waited for a CPU */
-
-	/* The yield being tried in it. */
+	/* The PAUSE exit under way, as it began. */
 	dyield_u32 phase;
-	dyield_u32 target;
-	dyield_u32 waiting; /* the wait set was not empty */
-	dyield_u32 awaited; /* and held the target */
+	dyield_u32 state; /* enum dyield_exit_state */
+	dyield_u64 awaited[DYIELD_SET_WORDS];
+
+	dyield_u32 cpu; /* that it was last on */
 };
 
-/* By reason, while measuring; from the series' tracepoint. */
+/*
+ * A spinning vCPU at its PAUSE exit: it waits for nobody, by the published wait
+ * set; it waits; and somebody in the set waits for a CPU, i.e. the yield that
+ * the spinner needs is possible.
+ */
+enum dyield_exit_state {
+	DYIELD_EXIT_IDLE,
+	DYIELD_EXIT_WAITING,
+	DYIELD_EXIT_STARVED,
+	DYIELD_EXIT_STATES,
+};
+
+/* Yields made, by the state of the exit and whether the target was awaited. */
+struct dyield_made {
+	dyield_u64 by[DYIELD_EXIT_STATES][2];
+};
+
+/* By reason, while measuring; from the series' tracepoint. Each event is one
+ * increment: sums are for user space. */
 struct dyield_reason {
-	dyield_u64 tried; /* yields; for NONE and HOLD, PAUSE exits */
-	dyield_u64 made;
+	struct dyield_made made;
 	/* Not made: the target is running or asleep; both are alone on their
 	 * CPUs (ESRCH). */
 	dyield_u64 failed_state;
 	dyield_u64 failed_alone;
-	/* Of those made, as in struct dyield_counts. */
-	dyield_u64 while_waiting;
-	dyield_u64 to_awaited;
-	dyield_u64 starved_to_awaited;
-	/* Of the PAUSE exits of NONE and HOLD: waiting, starved. */
-	dyield_u64 nobody_waiting;
-	dyield_u64 nobody_starved;
+	/* PAUSE exits, of NONE and HOLD. */
+	dyield_u64 nobody[DYIELD_EXIT_STATES];
 };
 
-/* Counts of one vCPU thread, by the phase at the time of the event. */
+/* A vCPU thread and its counts, by the phase at the time of the event; those of
+ * yields, by that of the PAUSE exit. */
 struct dyield_counts {
-	/* Calls of kvm_vcpu_on_spin(), and those with a published wait set. */
-	dyield_u64 pause_exits[DYIELD_PHASES];
-	dyield_u64 pause_exits_waiting[DYIELD_PHASES];
-	/*
-	 * Of these, with an awaited vCPU that waited for a CPU: the yield that
-	 * the spinner needs is possible. And those that led to such a yield.
-	 */
-	dyield_u64 pause_exits_starved[DYIELD_PHASES];
-	dyield_u64 starved_to_awaited[DYIELD_PHASES];
-	/* Calls of kvm_vcpu_yield_to() inside it, and those that yielded. */
-	dyield_u64 yields_tried[DYIELD_PHASES];
-	dyield_u64 yields_made[DYIELD_PHASES];
-	/* Of those made: with a published wait set; with the target in it. */
-	dyield_u64 yields_while_waiting[DYIELD_PHASES];
-	dyield_u64 yields_to_awaited[DYIELD_PHASES];
-	/* And those of a waiting vCPU that nobody it awaits could profit from.
-	 */
-	dyield_u64 yields_needless[DYIELD_PHASES];
+	struct dyield_thread thread;
+
+	/* Calls of kvm_vcpu_on_spin(). */
+	dyield_u64 pause_exits[DYIELD_PHASES][DYIELD_EXIT_STATES];
+	/* Calls of kvm_vcpu_yield_to() inside it that yielded, and the others.
+	 * With the series' tracepoint, only with --audit: else by reason. */
+	struct dyield_made made[DYIELD_PHASES];
+	dyield_u64 failed[DYIELD_PHASES];
 
 	/* IPIs to an awaited vCPU, and those whose target was not running. */
 	dyield_u64 ipis_awaited[DYIELD_PHASES];
 	dyield_u64 ipis_to_waiting[DYIELD_PHASES];
+
+	/* While measuring: on to a CPU, and to another one than before. */
+	dyield_u64 switches;
+	dyield_u64 migrations;
 
 	struct dyield_reason reason[DYIELD_REASON_COUNT];
 
@@ -132,10 +142,18 @@ struct dyield_counts {
 struct dyield_vm {
 	dyield_u64 runnable[DYIELD_SET_WORDS]; /* waits for a CPU */
 	dyield_u64 running[DYIELD_SET_WORDS];  /* has one */
+	/* By vCPU: when an awaited IPI found it without a CPU, ns; else 0. */
+	dyield_u64 ipi_since[DYIELD_MAX_VCPUS + 1];
 	/* While measuring, ns: from an awaited IPI to a vCPU that was not
 	 * running, and from preemption or wake-up, to the CPU. */
 	struct dyield_histogram ipi_to_running;
 	struct dyield_histogram runnable_to_running;
+};
+
+/* What is asked of a VM in one look-up. The guest has the first part alone. */
+struct dyield_guest {
+	struct dyield_shared shared;
+	DYIELD_ALIGNED(4096) struct dyield_vm vm;
 };
 
 #endif

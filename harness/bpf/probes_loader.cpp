@@ -3,10 +3,13 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "base/mapping.h"
@@ -39,26 +42,31 @@ Probes::Probes(const Config& config) : config_(config) {
   const std::uint32_t slots = config.vms * config.vcpus;
   const auto& maps = skeleton_->maps;
   const auto& programs = skeleton_->progs;
-  for (bpf_map* map : {maps.threads, maps.counts, maps.ipi_since, maps.kvm_vcpus}) {
-    check_loading("size", bpf_map__set_max_entries(map, slots));
-  }
+  // Room enough that threads meet at a place by rare chance.
+  places_ = std::bit_ceil(slots * 4);
+  place_of_.resize(slots);
+  check_loading("size", bpf_map__set_max_entries(maps.counts, places_));
+  check_loading("size", bpf_map__set_max_entries(maps.kvm_vcpus, slots));
   check_loading("size", bpf_map__set_max_entries(maps.targets, slots * config.vcpus));
-  for (bpf_map* map : {maps.vms, maps.shared}) {
-    check_loading("size", bpf_map__set_max_entries(map, config.vms));
-  }
+  check_loading("size", bpf_map__set_max_entries(maps.guests, config.vms));
   if (config.audit) {
-    for (bpf_program* program : {programs.audit_begin, programs.audit_exit, programs.audit_vcpu,
-                                 programs.audit_spin, programs.audit_yield}) {
+    for (bpf_program* program : {programs.audit_begin, programs.audit_decided, programs.audit_exit,
+                                 programs.audit_vcpu, programs.audit_spin, programs.audit_yield}) {
       check_loading("select", bpf_program__set_autoload(program, true));
     }
   }
   has_reasons_ = RunningTypes().has_tracepoint(kReasons);
-  check_loading("select", bpf_program__set_autoload(programs.yield_reason, has_reasons_));
+  for (const auto& [program, wanted] :
+       {std::pair{programs.yield_to_exit, config.audit || !has_reasons_},
+        std::pair{programs.directed_yield, has_reasons_ && !config.audit},
+        std::pair{programs.audit_reason, has_reasons_ && config.audit}}) {
+    check_loading("select", bpf_program__set_autoload(program, wanted));
+  }
   check_loading("load", probes_bpf::load(skeleton_.get()));
   check_loading("attach", probes_bpf::attach(skeleton_.get()));
-  counts_ = std::make_unique<View>(maps.counts, sizeof(dyield_counts), slots);
+  counts_ = std::make_unique<View>(maps.counts, sizeof(dyield_counts), places_);
   targets_ = std::make_unique<View>(maps.targets, sizeof(std::uint64_t), slots * config.vcpus);
-  vms_ = std::make_unique<View>(maps.vms, sizeof(dyield_vm), config.vms);
+  guests_ = std::make_unique<View>(maps.guests, sizeof(dyield_guest), config.vms);
 }
 
 KvmTypes kvm_types_in_btf() {
@@ -95,11 +103,13 @@ void Probes::Deleter::operator()(probes_bpf* skeleton) const {
 }
 
 void Probes::adopt(std::uint32_t vm, dyield_shared& shared) {
-  static_assert(sizeof(dyield_shared) % 4096 == 0, "each VM's element is whole pages");
-  const int fd = bpf_map__fd(skeleton_->maps.shared);
-  const auto offset = static_cast<off_t>(std::size_t{vm} * sizeof shared);
+  static_assert(sizeof(dyield_guest) % 4096 == 0, "each VM's element is whole pages");
+  static_assert(offsetof(dyield_guest, shared) == 0 && sizeof(dyield_shared) % 4096 == 0,
+                "the guest is given its part, and no byte more");
+  const int fd = bpf_map__fd(skeleton_->maps.guests);
+  const auto offset = static_cast<off_t>(std::size_t{vm} * sizeof(dyield_guest));
   {
-    const Mapping copy(sizeof shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, "BPF map shared",
+    const Mapping copy(sizeof shared, PROT_READ | PROT_WRITE, MAP_SHARED, fd, "BPF map guests",
                        offset);
     std::memcpy(copy.data(), &shared, sizeof shared);
   }
@@ -111,15 +121,31 @@ void Probes::adopt(std::uint32_t vm, dyield_shared& shared) {
 }
 
 void Probes::add_thread(pid_t tid, const dyield_thread& thread) {
-  const auto key = static_cast<std::uint32_t>(tid);
-  const int error =
-      bpf_map_update_elem(bpf_map__fd(skeleton_->maps.threads), &key, &thread, BPF_NOEXIST);
-  if (error != 0) fail_loading("tell a thread to", error);
+  const auto id = static_cast<std::uint32_t>(tid);
+  const int map = bpf_map__fd(skeleton_->maps.counts);
+  const auto* all = reinterpret_cast<const dyield_counts*>(counts_->data());
+  for (std::uint32_t i = 0; i < DYIELD_PLACES; i++) {
+    const std::uint32_t place = DYIELD_PLACE(id, i) & (places_ - 1);
+    if (all[place].thread.tid != 0) continue;
+    place_of_.at(thread.slot) = place;
+    dyield_counts begin{};
+    begin.thread = thread;
+    begin.thread.tid = id;
+    const int error = bpf_map_update_elem(map, &place, &begin, BPF_EXIST);
+    if (error != 0) fail_loading("tell a thread to", error);
+    return;
+  }
+  throw Error(ExitCode::kEnvironment,
+              fmt::format("There is no place for thread {} in the map of threads, by a rare chance "
+                          "of thread IDs: run again.",
+                          tid));
 }
 
-std::span<const dyield_counts> Probes::counts() const {
-  return {reinterpret_cast<const dyield_counts*>(counts_->data()),
-          std::size_t{config_.vms} * config_.vcpus};
+std::vector<std::reference_wrapper<const dyield_counts>> Probes::counts() const {
+  const auto* all = reinterpret_cast<const dyield_counts*>(counts_->data());
+  std::vector<std::reference_wrapper<const dyield_counts>> result;
+  for (const std::uint32_t place : place_of_) result.emplace_back(all[place]);
+  return result;
 }
 
 std::span<const std::uint64_t> Probes::targets() const {
@@ -127,8 +153,11 @@ std::span<const std::uint64_t> Probes::targets() const {
           std::size_t{config_.vms} * config_.vcpus * config_.vcpus};
 }
 
-std::span<const dyield_vm> Probes::vms() const {
-  return {reinterpret_cast<const dyield_vm*>(vms_->data()), config_.vms};
+std::vector<std::reference_wrapper<const dyield_vm>> Probes::vms() const {
+  const auto* all = reinterpret_cast<const dyield_guest*>(guests_->data());
+  std::vector<std::reference_wrapper<const dyield_vm>> result;
+  for (std::uint32_t i = 0; i < config_.vms; i++) result.emplace_back(all[i].vm);
+  return result;
 }
 
 std::uint64_t Probes::lost() const {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -38,12 +39,12 @@ class Probes {
   // To be called before the thread enters the guest.
   void add_thread(pid_t tid, const dyield_thread& thread);
 
-  // Live views of the maps, by slot; owned by this object.
-  [[nodiscard]] std::span<const dyield_counts> counts() const;
+  // Live views of the maps; owned by this object. Of each thread, by slot.
+  [[nodiscard]] std::vector<std::reference_wrapper<const dyield_counts>> counts() const;
   // Yields made while measuring, [slot * vcpus + index of the target].
   [[nodiscard]] std::span<const std::uint64_t> targets() const;
   // By VM.
-  [[nodiscard]] std::span<const dyield_vm> vms() const;
+  [[nodiscard]] std::vector<std::reference_wrapper<const dyield_vm>> vms() const;
   // Whether the kernel says why it tried a vCPU (the series' tracepoint, found by BTF).
   [[nodiscard]] bool has_reasons() const { return has_reasons_; }
   // Events that a program missed, because one of its own was under way on that CPU, and
@@ -57,8 +58,10 @@ class Probes {
   std::unique_ptr<probes_bpf, Deleter> skeleton_;
   Config config_;
   bool has_reasons_ = false;
+  std::uint32_t places_ = 0;             // in the map of counts
+  std::vector<std::uint32_t> place_of_;  // by slot
   class View;
-  std::unique_ptr<View> counts_, targets_, vms_;
+  std::unique_ptr<View> counts_, targets_, guests_;
 };
 
 // What BTF, which anyone may read, says about the running kernel and its KVM.

@@ -308,8 +308,8 @@ class Runner {
       thread.owner = stray ? vm + config_.vms : vm;
       probes_->add_thread(tids_[slot], thread);
     }
-    if (config_.probes) perf_.emplace(thread_events(), tids_, spare_files_);
     if (config_.audit) {
+      perf_.emplace(thread_events(), tids_, spare_files_);
       // Over the whole run, like the other accounts of the audit.
       perf_audit_.emplace(kvm_events(), tids_, spare_files_);
       perf_audit_->start();
@@ -371,6 +371,7 @@ class Runner {
   void collect_probes();
   void collect_reasons();
   void collect_delays();
+  void collect_switches();
   void collect_audit();
 
   const RunConfig& config_;
@@ -425,29 +426,62 @@ void Runner::collect() {
   for (const auto& vm : vms_) guests.push_back(&vm->shared());
   collect_guests(run_, guests, vms_.front()->vcpus().front().tsc_khz(), config_);
   if (probes_) collect_probes();
-  if (perf_) run_.detail["perf"] = perf_json(*perf_);
   if (run_.status == RunStatus::kFailed) run_.counts.clear();
 }
+
+// Sums of the BPF side's counts.
+struct Yields {
+  std::uint64_t tried = 0, made = 0, while_waiting = 0, to_awaited = 0, starved_to_awaited = 0,
+                needless = 0;
+
+  void add(const dyield_made& some) {
+    for (int state = 0; state < DYIELD_EXIT_STATES; state++) {
+      for (const bool awaited : {false, true}) {
+        const std::uint64_t n = some.by[state][awaited ? 1 : 0];
+        tried += n;
+        made += n;
+        if (state != DYIELD_EXIT_IDLE) while_waiting += n;
+        if (state == DYIELD_EXIT_WAITING) needless += n;
+        if (awaited) to_awaited += n;
+        // A yield made ends the PAUSE exit: counted once.
+        if (awaited && state == DYIELD_EXIT_STARVED) starved_to_awaited += n;
+      }
+    }
+  }
+  void add(const dyield_reason& reason) {
+    add(reason.made);
+    tried += reason.failed_state + reason.failed_alone;
+  }
+};
 
 void Runner::collect_probes() {
   auto& counts = run_.counts;
   const WorkloadInfo& info = workload_info(config_.workload);
+  Yields yields;
   for (const dyield_counts& c : probes_->counts()) {
-    const auto add = [&](const char* name, const dyield_u64(&by_phase)[DYIELD_PHASES]) {
-      counts[name] += by_phase[DYIELD_PHASE_MEASURE];
-    };
-    add("pause_exits", c.pause_exits);
-    add("yields_tried", c.yields_tried);
-    add("yields_made", c.yields_made);
+    const auto& exits = c.pause_exits[DYIELD_PHASE_MEASURE];
+    const std::uint64_t starved = exits[DYIELD_EXIT_STARVED];
+    const std::uint64_t waiting = exits[DYIELD_EXIT_WAITING] + starved;
+    counts["pause_exits"] += exits[DYIELD_EXIT_IDLE] + waiting;
+    // One account or the other: see struct dyield_counts.
+    yields.add(c.made[DYIELD_PHASE_MEASURE]);
+    yields.tried += c.failed[DYIELD_PHASE_MEASURE];
+    if (probes_->has_reasons() && !config_.audit) {
+      for (const dyield_reason& reason : c.reason) yields.add(reason);
+    }
     if (!info.publishes()) continue;
-    add("pause_exits_waiting", c.pause_exits_waiting);
-    add("pause_exits_starved", c.pause_exits_starved);
-    add("starved_to_awaited", c.starved_to_awaited);
-    add("yields_while_waiting", c.yields_while_waiting);
-    add("yields_to_awaited", c.yields_to_awaited);
-    add("yields_needless", c.yields_needless);
-    add("ipis_awaited", c.ipis_awaited);
-    add("ipis_to_waiting", c.ipis_to_waiting);
+    counts["pause_exits_waiting"] += waiting;
+    counts["pause_exits_starved"] += starved;
+    counts["ipis_awaited"] += c.ipis_awaited[DYIELD_PHASE_MEASURE];
+    counts["ipis_to_waiting"] += c.ipis_to_waiting[DYIELD_PHASE_MEASURE];
+  }
+  counts["yields_tried"] = yields.tried;
+  counts["yields_made"] = yields.made;
+  if (info.publishes()) {
+    counts["starved_to_awaited"] = yields.starved_to_awaited;
+    counts["yields_while_waiting"] = yields.while_waiting;
+    counts["yields_to_awaited"] = yields.to_awaited;
+    counts["yields_needless"] = yields.needless;
   }
   // Linux does not publish whom a vCPU awaits: what rests on that is absent, not zero.
   if (info.publishes()) {
@@ -457,6 +491,7 @@ void Runner::collect_probes() {
   }
   collect_reasons();
   collect_delays();
+  collect_switches();
 
   const std::uint64_t lost = probes_->lost();
   run_.detail["probe_events_lost"] = lost;
@@ -490,24 +525,32 @@ void Runner::collect_reasons() {
   Json reasons = Json::object();
   for (std::size_t i = 0; i < kNames.size(); i++) {
     const std::string name = kNames[i];
-    const auto sum = [&](dyield_u64 dyield_reason::*field) {
-      std::uint64_t all = 0;
-      for (const dyield_counts& c : probes_->counts()) all += c.reason[i].*field;
-      return all;
-    };
+    Yields yields;
+    std::uint64_t failed_state = 0, failed_alone = 0;
+    std::array<std::uint64_t, DYIELD_EXIT_STATES> nobody{};
+    for (const dyield_counts& c : probes_->counts()) {
+      yields.add(c.reason[i]);
+      failed_state += c.reason[i].failed_state;
+      failed_alone += c.reason[i].failed_alone;
+      for (std::size_t state = 0; state < nobody.size(); state++) {
+        nobody[state] += c.reason[i].nobody[state];
+      }
+    }
     if (i == DYIELD_REASON_NONE || i == DYIELD_REASON_HOLD) {
-      reasons[name] = {{"pause_exits", sum(&dyield_reason::tried)},
-                       {"waiting", sum(&dyield_reason::nobody_waiting)},
-                       {"starved", sum(&dyield_reason::nobody_starved)}};
+      const std::uint64_t starved = nobody[DYIELD_EXIT_STARVED];
+      const std::uint64_t waiting = nobody[DYIELD_EXIT_WAITING] + starved;
+      reasons[name] = {{"pause_exits", nobody[DYIELD_EXIT_IDLE] + waiting},
+                       {"waiting", waiting},
+                       {"starved", starved}};
       continue;
     }
-    reasons[name] = {{"tried", sum(&dyield_reason::tried)},
-                     {"made", sum(&dyield_reason::made)},
-                     {"failed_target_running_or_asleep", sum(&dyield_reason::failed_state)},
-                     {"failed_alone_on_both_cpus", sum(&dyield_reason::failed_alone)},
-                     {"while_waiting", sum(&dyield_reason::while_waiting)},
-                     {"to_awaited", sum(&dyield_reason::to_awaited)},
-                     {"starved_to_awaited", sum(&dyield_reason::starved_to_awaited)}};
+    reasons[name] = {{"tried", yields.tried},
+                     {"made", yields.made},
+                     {"failed_target_running_or_asleep", failed_state},
+                     {"failed_alone_on_both_cpus", failed_alone},
+                     {"while_waiting", yields.while_waiting},
+                     {"to_awaited", yields.to_awaited},
+                     {"starved_to_awaited", yields.starved_to_awaited}};
     if (i == DYIELD_REASON_UNKNOWN || !workload_info(config_.workload).publishes()) continue;
     for (const char* field : {"while_waiting", "to_awaited", "starved_to_awaited"}) {
       run_.counts[fmt::format("{}_{}", name, field)] = reasons[name][field].get<std::uint64_t>();
@@ -550,13 +593,32 @@ void Runner::collect_delays() {
           &dyield_vm::runnable_to_running);
 }
 
+void Runner::collect_switches() {
+  std::uint64_t switches = 0, migrations = 0;
+  for (const dyield_counts& c : probes_->counts()) {
+    switches += c.switches;
+    migrations += c.migrations;
+  }
+  Json& perf = run_.detail["perf"];
+  if (perf_) perf = perf_json(*perf_);
+  for (const PerfEvent& event : thread_events()) {
+    if (!perf_) perf[std::string(event.name)] = {{"absent", "it is counted with --audit only"}};
+  }
+  perf["context_switches"] = {{"value", switches}, {"unit", "switches"}, {"share_counted", 1.0}};
+  perf["cpu_migrations"] = {{"value", migrations}, {"unit", "migrations"}, {"share_counted", 1.0}};
+}
+
 void Runner::collect_audit() {
   std::uint64_t spins = 0, exits = 0, pause_exits = 0, ipis = 0, awaited = 0, flags_only = 0;
   std::uint64_t sched_only = 0, yields = 0, made = 0, outside = 0;
   Json decisions = Json::array();
   for (const dyield_counts& c : probes_->counts()) {
-    spins += std::accumulate(std::begin(c.pause_exits), std::end(c.pause_exits), std::uint64_t{0});
-    made += std::accumulate(std::begin(c.yields_made), std::end(c.yields_made), std::uint64_t{0});
+    for (const auto& by_state : c.pause_exits) {
+      spins += std::accumulate(std::begin(by_state), std::end(by_state), std::uint64_t{0});
+    }
+    Yields yields_made;
+    for (const dyield_made& some : c.made) yields_made.add(some);
+    made += yields_made.made;
     exits += c.audit_exits;
     pause_exits += c.audit_pause_exits;
     ipis += c.audit_ipis;

@@ -22,10 +22,6 @@ namespace {
 using Where = PerfEvent::Where;
 
 constexpr std::array kThreadEvents = {
-    PerfEvent{"context_switches", "switches", PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CONTEXT_SWITCHES,
-              Where::kEverywhere},
-    PerfEvent{"cpu_migrations", "migrations", PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_MIGRATIONS,
-              Where::kEverywhere},
     PerfEvent{"guest_cycles", "cycles", PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES,
               Where::kGuest},
     PerfEvent{"guest_instructions", "instructions", PERF_TYPE_HARDWARE, PERF_COUNT_HW_INSTRUCTIONS,

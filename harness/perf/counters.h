@@ -26,7 +26,8 @@ struct PerfEvent {
   std::string_view tracepoint{};  // "system/name", for PERF_TYPE_TRACEPOINT
 };
 
-// Context switches, migrations, cycles and instructions of guest and of host.
+// Cycles and instructions of guest and of host. As any counter of a thread, they cost at each
+// context switch.
 std::span<const PerfEvent> thread_events();
 // What kvm's tracepoints see. Each costs instructions at every exit of a guest.
 std::span<const PerfEvent> kvm_events();
