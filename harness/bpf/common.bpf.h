@@ -51,7 +51,7 @@ struct timespec64 {
 	long long tv_sec;
 	long tv_nsec;
 };
-extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym __weak;
+extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
 
 #define load_at(type, address)                    \
 	(*(const volatile type *)bpf_rdonly_cast( \

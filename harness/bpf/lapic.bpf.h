@@ -111,34 +111,32 @@ static inline u32 posted_at(void)
 	return 0;
 }
 
+static inline u64 regs_of(u64 apic)
+{
+	return load_at(u64, apic + bpf_core_field_offset(
+					   struct kvm_lapic___dyield, regs));
+}
+
 static inline bool vector_pending(const struct asked *asked, u32 vector)
 {
-	u32 word;
+	u64 irr = (u64)(unsigned long)asked->regs + APIC_IRR;
+	u64 posted = (u64)(unsigned long)asked->vcpu + posted_at();
 
 	if (!vector)
 		return false;
-	if (!bpf_probe_read_kernel(&word, sizeof(word),
-				   asked->regs + APIC_IRR +
-					   vector / 32 * 0x10) &&
-	    (word >> (vector % 32) & 1))
+	if (load_at(u32, irr + vector / 32 * 0x10) >> (vector % 32) & 1)
 		return true;
 	return posted_at() && asked->apicv &&
-	       !bpf_probe_read_kernel(&word, sizeof(word),
-				      asked->vcpu + posted_at() +
-					      vector / 32 * 4) &&
-	       (word >> (vector % 32) & 1);
+	       (load_at(u32, posted + vector / 32 * 4) >> (vector % 32) & 1);
 }
 
 /* The vector of the last fixed IPI to others that is in the ICR, or 0. */
-static inline int vector_sent(const u8 *regs, u32 *vector)
+static inline u32 vector_sent(u64 regs)
 {
-	u32 icr;
+	u32 icr = load_at(u32, regs + APIC_ICR);
 
-	*vector = 0;
-	if (bpf_probe_read_kernel(&icr, sizeof(icr), regs + APIC_ICR))
-		return -1;
 	if (!(icr & APIC_DELIVERY) && (icr & APIC_SHORT) != APIC_SELF)
-		*vector = icr & APIC_VECTOR;
+		return icr & APIC_VECTOR;
 	return 0;
 }
 

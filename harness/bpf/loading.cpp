@@ -5,6 +5,8 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdarg>
@@ -58,6 +60,13 @@ void fail_loading(const char* step, int error) {
 
 void check_loading(const char* step, int error) {
   if (error != 0) fail_loading(step, error);
+}
+
+Mapping map_memory(bpf_map* map, std::size_t size, int protection) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return Mapping((size + page - 1) / page * page, protection, MAP_SHARED, bpf_map__fd(map),
+
+                 std::string("BPF map ") + bpf_map__name(map));
 }
 
 void choose_processes(bpf_map* map, const std::vector<pid_t>& processes) {

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "base/mapping.h"
+
 struct bpf_map;
 struct bpf_object;
 struct bpf_prog_info;
@@ -28,6 +30,9 @@ void begin_loading(const char* advice);
 [[noreturn]] void fail_loading(const char* step, int error);
 // The same, unless `error` is 0.
 void check_loading(const char* step, int error);
+
+// The memory of a map with BPF_F_MMAPABLE, shared with the kernel: the first `size` bytes.
+Mapping map_memory(bpf_map* map, std::size_t size, int protection);
 
 // What the kernel says of each program of the object that is loaded. (Not its name: without
 // networking, libbpf does not give it one.)

@@ -18,22 +18,6 @@
 
 namespace dyield {
 
-// A map's memory, shared with the kernel.
-class Probes::View {
- public:
-  View(bpf_map* map, std::size_t value_size, std::uint32_t entries)
-      : mapping_(round_up(value_size * entries), PROT_READ, MAP_SHARED, bpf_map__fd(map),
-                 std::string("BPF map ") + bpf_map__name(map)) {}
-  [[nodiscard]] const std::byte* data() const { return mapping_.data(); }
-
- private:
-  static std::size_t round_up(std::size_t size) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    return (size + page - 1) / page * page;
-  }
-  Mapping mapping_;
-};
-
 Probes::Probes(const Config& config) : config_(config) {
   static_assert(sizeof(dyield_counts) % 8 == 0, "array maps round values up to 8 bytes");
   begin_loading("--no-probes runs without them.");
@@ -64,9 +48,9 @@ Probes::Probes(const Config& config) : config_(config) {
   }
   check_loading("load", probes_bpf::load(skeleton_.get()));
   check_loading("attach", probes_bpf::attach(skeleton_.get()));
-  counts_ = std::make_unique<View>(maps.counts, sizeof(dyield_counts), places_);
-  targets_ = std::make_unique<View>(maps.targets, sizeof(std::uint64_t), slots * config.vcpus);
-  guests_ = std::make_unique<View>(maps.guests, sizeof(dyield_guest), config.vms);
+  counts_ = map_memory(maps.counts, sizeof(dyield_counts) * places_, PROT_READ);
+  targets_ = map_memory(maps.targets, sizeof(std::uint64_t) * slots * config.vcpus, PROT_READ);
+  guests_ = map_memory(maps.guests, sizeof(dyield_guest) * config.vms, PROT_READ);
 }
 
 KvmTypes kvm_types_in_btf() {
@@ -123,7 +107,7 @@ void Probes::adopt(std::uint32_t vm, dyield_shared& shared) {
 void Probes::add_thread(pid_t tid, const dyield_thread& thread) {
   const auto id = static_cast<std::uint32_t>(tid);
   const int map = bpf_map__fd(skeleton_->maps.counts);
-  const auto* all = reinterpret_cast<const dyield_counts*>(counts_->data());
+  const auto* all = reinterpret_cast<const dyield_counts*>(counts_.data());
   for (std::uint32_t i = 0; i < DYIELD_PLACES; i++) {
     const std::uint32_t place = DYIELD_PLACE(id, i) & (places_ - 1);
     if (all[place].thread.tid != 0) continue;
@@ -142,19 +126,19 @@ void Probes::add_thread(pid_t tid, const dyield_thread& thread) {
 }
 
 std::vector<std::reference_wrapper<const dyield_counts>> Probes::counts() const {
-  const auto* all = reinterpret_cast<const dyield_counts*>(counts_->data());
+  const auto* all = reinterpret_cast<const dyield_counts*>(counts_.data());
   std::vector<std::reference_wrapper<const dyield_counts>> result;
   for (const std::uint32_t place : place_of_) result.emplace_back(all[place]);
   return result;
 }
 
 std::span<const std::uint64_t> Probes::targets() const {
-  return {reinterpret_cast<const std::uint64_t*>(targets_->data()),
+  return {reinterpret_cast<const std::uint64_t*>(targets_.data()),
           std::size_t{config_.vms} * config_.vcpus * config_.vcpus};
 }
 
 std::vector<std::reference_wrapper<const dyield_vm>> Probes::vms() const {
-  const auto* all = reinterpret_cast<const dyield_guest*>(guests_->data());
+  const auto* all = reinterpret_cast<const dyield_guest*>(guests_.data());
   std::vector<std::reference_wrapper<const dyield_vm>> result;
   for (std::uint32_t i = 0; i < config_.vms; i++) result.emplace_back(all[i].vm);
   return result;

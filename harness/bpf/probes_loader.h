@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/mapping.h"
 #include "bpf/probes.h"
 
 struct probes_bpf;
@@ -60,8 +61,7 @@ class Probes {
   bool has_reasons_ = false;
   std::uint32_t places_ = 0;             // in the map of counts
   std::vector<std::uint32_t> place_of_;  // by slot
-  class View;
-  std::unique_ptr<View> counts_, targets_, guests_;
+  Mapping counts_, targets_, guests_;
 };
 
 // What BTF, which anyone may read, says about the running kernel and its KVM.

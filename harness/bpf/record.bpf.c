@@ -258,7 +258,7 @@ SEC("fentry/kvm_vcpu_on_spin")
 int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 {
 	u64 id = bpf_get_current_pid_tgid();
-	u32 tid = (u32)id, tgid = id >> 32, every = 0, n, vector = 0;
+	u32 tid = (u32)id, tgid = id >> 32, every = 0, n;
 	struct dyield_decision *d = this_decision();
 	struct kvm_apic_map___dyield *map;
 	struct dyield_thread *thread;
@@ -288,7 +288,7 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	map = BPF_CORE_READ(kvm, arch.apic_map);
 	d->vcpus = 0;
 	regs = BPF_CORE_READ(me, arch.apic, regs);
-	if (!map || !regs || vector_sent(regs, &vector)) {
+	if (!map || !regs) {
 		lose();
 		return 0;
 	}
@@ -306,7 +306,7 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	d->yielded = 0;
 	d->tried = 0;
 	d->kernel_mode = to_kernel_mode;
-	d->vector = vector;
+	d->vector = vector_sent((u64)(unsigned long)regs);
 	walk.table = table;
 	walk.decision = d;
 	thread = bpf_map_lookup_elem(&threads, &tid);

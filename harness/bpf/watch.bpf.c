@@ -13,19 +13,20 @@
 #include "watch.h"
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, u32);
 	__type(value, struct dyield_watched);
-	__uint(max_entries, 1); /* set by the harness */
+	__uint(max_entries, 1); /* set by the harness, to a power of two */
 } watched SEC(".maps");
 
-/* What a new element begins with: too large for the stack. Never written. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, u32);
-	__type(value, struct dyield_watched);
+	__type(value, struct dyield_watch_room);
 	__uint(max_entries, 1);
-} blank SEC(".maps");
+} room SEC(".maps");
 
 /* By process, whether its vCPUs are watched; 0 stands for every one. */
 struct {
@@ -35,51 +36,92 @@ struct {
 	__uint(max_entries, 1024);
 } processes SEC(".maps");
 
-/* vCPU threads that the map had no room for, counted as often as they came. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__type(key, u32);
-	__type(value, u64);
-	__uint(max_entries, 1);
-} refused SEC(".maps");
-
-static struct dyield_watched *watched_of(u32 tid)
+static __noinline struct dyield_watched *watched_elsewhere(u32 tid)
 {
-	return bpf_map_lookup_elem(&watched, &tid);
+	for (u32 i = 1; i < DYIELD_PLACES; i++) {
+		u32 place = DYIELD_PLACE(tid, i) & mask_of(&watched);
+		struct dyield_watched *w =
+			bpf_map_lookup_elem(&watched, &place);
+
+		if (!w || !w->tid)
+			return NULL;
+		if (w->tid == tid)
+			return w;
+	}
+	return NULL;
 }
 
-static struct dyield_watched *this_vcpu(void)
+static __always_inline struct dyield_watched *watched_of(u32 tid)
 {
-	return watched_of((u32)bpf_get_current_pid_tgid());
+	u32 place = DYIELD_PLACE(tid, 0) & mask_of(&watched);
+	struct dyield_watched *w = bpf_map_lookup_elem(&watched, &place);
+
+	if (!w || w->tid == tid)
+		return w;
+	return w->tid ? watched_elsewhere(tid) : NULL;
 }
 
-static struct dyield_watched *begin_to_watch(struct kvm_vcpu___dyield *vcpu)
+static __always_inline struct dyield_watched *this_vcpu(void)
+{
+	return watched_of(this_tid());
+}
+
+/* Of a thread that is not watched. Nobody else claims a place for it. */
+static __noinline struct dyield_watched *claim(u32 tid)
+{
+	u32 zero = 0;
+	struct dyield_watch_room *r = bpf_map_lookup_elem(&room, &zero);
+
+	if (!r)
+		return NULL;
+	if (__sync_fetch_and_add(&r->used, 1) < r->most) {
+		for (u32 i = 0; i < DYIELD_PLACES; i++) {
+			u32 place = DYIELD_PLACE(tid, i) & mask_of(&watched);
+			struct dyield_watched *w =
+				bpf_map_lookup_elem(&watched, &place);
+			u32 before;
+
+			if (!w)
+				break;
+			before = w->tid;
+			if ((!before || before == DYIELD_WATCH_GONE) &&
+			    __sync_val_compare_and_swap(&w->tid, before, tid) ==
+				    before)
+				return w;
+		}
+	}
+	__sync_fetch_and_add(&r->used, -1);
+	__sync_fetch_and_add(&r->refused, 1);
+	return NULL;
+}
+
+static __noinline struct dyield_watched *
+begin_to_watch(struct kvm_vcpu___dyield *vcpu, struct dyield_watched *w)
 {
 	u64 id = bpf_get_current_pid_tgid();
 	u32 tid = (u32)id, tgid = id >> 32, zero = 0;
-	struct kvm_lapic___dyield *apic;
-	struct dyield_watched *w, *begin;
+	volatile u64 *n;
+	u64 regs = 0;
 
 	if (!bpf_map_lookup_elem(&processes, &zero) &&
 	    !bpf_map_lookup_elem(&processes, &tgid))
 		return NULL;
-	begin = bpf_map_lookup_elem(&blank, &zero);
-	if (!begin)
+	if (!w)
+		w = claim(tid);
+	if (!w)
 		return NULL;
 	/* Another vCPU in the same thread, or another thread of the same ID:
 	 * begins anew. */
-	if (bpf_map_update_elem(&watched, &tid, begin, BPF_ANY)) {
-		u64 *count = bpf_map_lookup_elem(&refused, &zero);
-
-		if (count)
-			__sync_fetch_and_add(count, 1);
-		return NULL;
-	}
-	w = watched_of(tid);
-	if (!w)
-		return NULL;
-	apic = vcpu->arch.apic;
-	w->apic_regs = (u64)(unsigned long)BPF_CORE_READ(apic, regs);
+	w->kvm_vcpu = 0;
+	n = (volatile u64 *)&w->n;
+	for (u32 i = 0; i < sizeof(w->n) / sizeof(*n); i++)
+		n[i] = 0;
+	w->runnable_since = 0;
+	w->pv_vector = 0;
+	w->yielding = 0;
+	if (vcpu->arch.apic && BPF_CORE_READ_INTO(&regs, vcpu->arch.apic, regs))
+		w->n.unreadable++;
+	w->apic_regs = regs;
 	w->kvm = (u64)(unsigned long)vcpu->kvm;
 	w->tgid = tgid;
 	w->vcpu_id = vcpu->vcpu_id;
@@ -94,7 +136,7 @@ static struct dyield_watched *begin_to_watch(struct kvm_vcpu___dyield *vcpu)
 SEC("fentry/kvm_arch_vcpu_load")
 int BPF_PROG(vcpu_load, struct kvm_vcpu___dyield *vcpu)
 {
-	u32 tid = (u32)bpf_get_current_pid_tgid();
+	u32 tid = this_tid();
 	struct dyield_watched *w = watched_of(tid);
 	struct pid___dyield *pid;
 
@@ -102,7 +144,7 @@ int BPF_PROG(vcpu_load, struct kvm_vcpu___dyield *vcpu)
 		return 0;
 	pid = vcpu->pid;
 	if (pid && pid->numbers[0].nr == tid)
-		begin_to_watch(vcpu);
+		begin_to_watch(vcpu, w);
 	return 0;
 }
 
@@ -112,7 +154,7 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	struct dyield_watched *w = this_vcpu();
 
 	if (!w || w->kvm_vcpu != (u64)(unsigned long)me) {
-		w = begin_to_watch(me);
+		w = begin_to_watch(me, w);
 		if (!w)
 			return 0;
 	}
@@ -131,60 +173,63 @@ struct scan {
 
 static long look_at(u32 i, struct scan *scan)
 {
-	struct kvm_lapic___dyield *apic;
+	u64 apic = load_at(u64, scan->phys_map + i * sizeof(apic));
 	struct asked asked = {};
+	u64 regs;
 
-	if (bpf_probe_read_kernel(
-		    &apic, sizeof(apic),
-		    (void *)(scan->phys_map + i * sizeof(apic))) ||
-	    !apic)
+	if (!apic)
 		return 0;
-	asked.regs = BPF_CORE_READ(apic, regs);
-	if ((u64)(unsigned long)asked.regs == scan->own_regs)
+	regs = regs_of(apic);
+	if (regs == scan->own_regs)
 		return 0;
+	asked.regs = (const u8 *)(unsigned long)regs;
 	if (posted_at()) {
-		asked.apicv = BPF_CORE_READ(apic, apicv_active);
-		asked.vcpu = (const u8 *)BPF_CORE_READ(apic, vcpu);
+		struct kvm_lapic___dyield *lapic = (void *)(unsigned long)apic;
+
+		asked.apicv = BPF_CORE_READ(lapic, apicv_active);
+		asked.vcpu = (const u8 *)BPF_CORE_READ(lapic, vcpu);
 	}
 	scan->found = vector_pending(&asked, scan->vector) ||
 		      vector_pending(&asked, scan->pv_vector);
 	return scan->found;
 }
 
-static u32 judge(struct dyield_watched *w, struct kvm_vcpu___dyield *target)
+static __always_inline u32 judge(struct dyield_watched *w,
+				 struct kvm_vcpu___dyield *target)
 {
 	struct kvm_lapic___dyield *apic = target->arch.apic;
-	struct kvm_apic_map___dyield *map;
-	struct kvm___dyield *kvm;
 	struct scan scan = {};
-	struct asked asked;
+	struct asked asked = {};
+	u64 map;
 	u32 n;
 
 	if (!w->apic_regs || !apic)
 		return DYIELD_UNKNOWN;
-	if (vector_sent((const u8 *)w->apic_regs, &scan.vector)) {
-		w->n.unreadable++;
-		return DYIELD_UNKNOWN;
-	}
+	scan.vector = vector_sent(w->apic_regs);
 	scan.pv_vector = w->pv_vector;
 	if (!scan.vector && !scan.pv_vector)
 		return DYIELD_UNKNOWN;
-	asked.regs = BPF_CORE_READ(apic, regs);
-	asked.vcpu = (const u8 *)target;
-	asked.apicv = BPF_CORE_READ(apic, apicv_active);
+	asked.regs =
+		(const u8 *)(unsigned long)regs_of((u64)(unsigned long)apic);
+	if (posted_at()) {
+		asked.vcpu = (const u8 *)target;
+		asked.apicv = BPF_CORE_READ(apic, apicv_active);
+	}
 	if (vector_pending(&asked, scan.vector) ||
 	    vector_pending(&asked, scan.pv_vector))
 		return DYIELD_HIT;
-	kvm = (void *)w->kvm;
-	map = BPF_CORE_READ(kvm, arch.apic_map);
+	map = load_at(u64, w->kvm + bpf_core_field_offset(struct kvm___dyield,
+							  arch.apic_map));
 	if (!map)
 		return DYIELD_UNKNOWN;
-	n = BPF_CORE_READ(map, max_apic_id) + 1;
+	n = load_at(u32,
+		    map + bpf_core_field_offset(struct kvm_apic_map___dyield,
+						max_apic_id)) +
+	    1;
 	if (n > DYIELD_WATCH_SCAN)
 		n = DYIELD_WATCH_SCAN;
-	scan.phys_map =
-		(u64)(unsigned long)map +
-		bpf_core_field_offset(struct kvm_apic_map___dyield, phys_map);
+	scan.phys_map = map + bpf_core_field_offset(
+				      struct kvm_apic_map___dyield, phys_map);
 	scan.own_regs = w->apic_regs;
 	bpf_loop(n, look_at, &scan, 0);
 	return scan.found ? DYIELD_MISS : DYIELD_UNKNOWN;
@@ -195,19 +240,14 @@ SEC("fentry/kvm_vcpu_yield_to")
 int BPF_PROG(yield_to_entry, struct kvm_vcpu___dyield *target)
 {
 	struct dyield_watched *w = this_vcpu();
-	struct kvm_vcpu___dyield *me;
-	bool spins;
 
 	if (!w)
 		return 0;
 	w->yielding = 0;
 	/* Not by the sched-yield hypercall. */
-	me = (void *)w->kvm_vcpu;
-	if (BPF_CORE_READ_INTO(&spins, me, spin_loop.in_spin_loop)) {
-		w->n.unreadable++;
-		return 0;
-	}
-	if (!spins)
+	if (!load_at(u8, w->kvm_vcpu +
+				 bpf_core_field_offset(struct kvm_vcpu___dyield,
+						       spin_loop.in_spin_loop)))
 		return 0;
 	w->yielding = 1;
 	w->n.exits_tried += !w->tried;
@@ -231,6 +271,8 @@ static void count_yield(struct dyield_watched *w, u32 reason, int yielded)
 {
 	struct dyield_tier *tier;
 
+	/* The verifier is to see the 32 bits checked that are used. */
+	barrier_var(reason);
 	if (reason > DYIELD_REASON_UNKNOWN)
 		reason = DYIELD_REASON_UNKNOWN;
 	tier = &w->n.tier[reason];
@@ -278,19 +320,19 @@ int BPF_PROG(pv_send_ipi, void *sender, u64 low, u64 high, u32 min, u64 icr)
 }
 
 /* Before what was posted has been moved to the IRR; without APICv, none is. */
-static bool interrupt_pending(const struct dyield_watched *w)
+static __always_inline bool interrupt_pending(const struct dyield_watched *w)
 {
-	u32 irr[32], pir[8] = {}, any = 0;
+	u64 irr = w->apic_regs + APIC_IRR;
+	u64 posted = w->kvm_vcpu + posted_at();
+	u32 any = 0;
 
-	if (!w->apic_regs ||
-	    bpf_probe_read_kernel(irr, sizeof(irr),
-				  (const u8 *)w->apic_regs + APIC_IRR))
+	if (!w->apic_regs)
 		return false;
-	if (posted_at())
-		bpf_probe_read_kernel(pir, sizeof(pir),
-				      (const u8 *)w->kvm_vcpu + posted_at());
 	for (u32 i = 0; i < 8; i++)
-		any |= irr[i * 4] | pir[i];
+		any |= load_at(u32, irr + i * 0x10);
+	if (posted_at())
+		for (u32 i = 0; i < 8; i++)
+			any |= load_at(u32, posted + i * 4);
 	return any;
 }
 
@@ -298,18 +340,18 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(switched, bool preempt, struct task_struct___dyield *prev,
 	     struct task_struct___dyield *next, unsigned int prev_state)
 {
-	u64 now = bpf_ktime_get_ns();
+	u32 from = prev->pid, to = next->pid;
 	struct dyield_watched *w;
-	u32 tid;
+	u64 now = 0;
 
-	tid = prev->pid;
-	w = tid ? watched_of(tid) : NULL;
+	w = from ? watched_of(from) : NULL;
 	/* 0 is TASK_RUNNING: it would go on if it could. */
 	if (w && (preempt || !prev_state))
-		w->runnable_since = now;
-	tid = next->pid;
-	w = tid ? watched_of(tid) : NULL;
+		w->runnable_since = now = bpf_ktime_get_ns();
+	w = to ? watched_of(to) : NULL;
 	if (w && w->runnable_since) {
+		if (!now)
+			now = bpf_ktime_get_ns();
 		record(&w->n.run_queue, now - w->runnable_since);
 		if (interrupt_pending(w))
 			record(&w->n.receiver, now - w->runnable_since);

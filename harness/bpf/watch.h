@@ -46,8 +46,20 @@ struct dyield_watch_counts {
 	struct dyield_histogram receiver;
 };
 
-/* A vCPU thread of some VM, by its thread ID. Counts are since the attach. */
+/* In the place of a thread that has ended: free, but others may be behind it.
+ */
+#define DYIELD_WATCH_GONE 0xffffffffu
+
+/* How many threads are watched, may be, and could not be. */
+struct dyield_watch_room {
+	dyield_u32 used, most;
+	dyield_u64 refused; /* counted as often as they came */
+};
+
+/* A vCPU thread of some VM, by DYIELD_PLACE. Counts are since the attach. */
 struct dyield_watched {
+	dyield_u32 tid;
+	dyield_u32 unused;
 	dyield_u64 kvm_vcpu; /* KVM's structures; 0 until filled in */
 	dyield_u64 kvm;
 	dyield_u64 apic_regs; /* 0: the local APIC is in user space */

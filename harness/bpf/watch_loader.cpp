@@ -5,6 +5,8 @@
 #include <bpf/libbpf.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <bit>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -30,8 +32,14 @@ WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed, std::u
         std::pair{programs.pv_send_ipi, types.has("kvm_pv_send_ipi", BTF_KIND_FUNC)}}) {
     check_loading("select", bpf_program__set_autoload(program, wanted));
   }
-  check_loading("size", bpf_map__set_max_entries(skeleton_->maps.watched, threads));
+  // With places to spare, so that threads seldom meet at one.
+  places_ = std::bit_ceil(threads * 2);
+  check_loading("size", bpf_map__set_max_entries(skeleton_->maps.watched, places_));
   check_loading("load", watch_bpf::load(skeleton_.get()));
+  watched_ =
+      map_memory(skeleton_->maps.watched, sizeof(dyield_watched) * places_, PROT_READ | PROT_WRITE);
+  room_ = map_memory(skeleton_->maps.room, sizeof(dyield_watch_room), PROT_READ | PROT_WRITE);
+  reinterpret_cast<dyield_watch_room*>(room_.data())->most = threads;
   choose_processes(skeleton_->maps.processes, processes);
   if (timed) {
     timed_ = Fd(bpf_enable_stats(BPF_STATS_RUN_TIME));
@@ -47,32 +55,28 @@ void WatchProbes::Deleter::operator()(watch_bpf* skeleton) const {
 }
 
 std::map<pid_t, dyield_watched> WatchProbes::read() {
-  const int map = bpf_map__fd(skeleton_->maps.watched);
-  std::vector<std::uint32_t> threads;
-  // Nothing is deleted meanwhile, so none is seen twice.
-  std::uint32_t key = 0;
-  for (int end = bpf_map_get_next_key(map, nullptr, &key); end == 0;
-       end = bpf_map_get_next_key(map, &threads.back(), &key)) {
-    threads.push_back(key);
-  }
+  auto* const all = reinterpret_cast<dyield_watched*>(watched_.data());
+  auto* const room = reinterpret_cast<dyield_watch_room*>(room_.data());
   std::map<pid_t, dyield_watched> result;
-  for (const std::uint32_t tid : threads) {
-    dyield_watched value{};
+  for (std::uint32_t place = 0; place < places_; place++) {
+    const std::atomic_ref tid(all[place].tid);
+    const std::uint32_t id = tid.load();
+    if (id == 0 || id == DYIELD_WATCH_GONE) continue;
     // Asked first: what a thread counted before it ended is in the answer.
-    const bool ended = !task_exists(static_cast<pid_t>(tid));
-    if (bpf_map_lookup_elem(map, &tid, &value) != 0 || value.kvm_vcpu == 0) continue;
-    result.emplace(static_cast<pid_t>(tid), value);
-    if (ended) bpf_map_delete_elem(map, &tid);
+    const bool ended = !task_exists(static_cast<pid_t>(id));
+    const dyield_watched value = all[place];
+    if (value.kvm_vcpu == 0) continue;
+    result.emplace(static_cast<pid_t>(id), value);
+    if (!ended) continue;
+    tid.store(DYIELD_WATCH_GONE);
+    std::atomic_ref(room->used).fetch_sub(1);
   }
   return result;
 }
 
 std::uint64_t WatchProbes::lost() const {
-  std::uint64_t lost = 0;
-  const std::uint32_t zero = 0;
-  check_loading("question",
-                bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.refused), &zero, &lost));
-  return lost + missed_events(skeleton_->obj);
+  const auto* const room = reinterpret_cast<const dyield_watch_room*>(room_.data());
+  return room->refused + missed_events(skeleton_->obj);
 }
 
 std::map<std::string, WatchProbes::Cost> WatchProbes::costs() const {

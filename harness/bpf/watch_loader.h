@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/mapping.h"
 #include "bpf/watch.h"
 
 struct watch_bpf;
@@ -51,6 +52,8 @@ class WatchProbes {
   };
   std::unique_ptr<watch_bpf, Deleter> skeleton_;
   bool has_reasons_ = false;
+  std::uint32_t places_ = 0;  // in the map of threads
+  Mapping watched_, room_;
   Fd timed_;
 };
 
