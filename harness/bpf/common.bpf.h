@@ -58,7 +58,7 @@ extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym;
 		(const void *)(address),          \
 		bpf_core_type_id_kernel(struct timespec64)))
 
-static inline void record(struct dyield_histogram *histogram, u64 value)
+static inline u32 bucket_of(u64 value)
 {
 	u64 rest = value;
 	u32 bucket = 0;
@@ -85,10 +85,7 @@ static inline void record(struct dyield_histogram *histogram, u64 value)
 		rest >>= 2;
 	}
 	bucket += rest >> 1;
-	if (bucket >= DYIELD_BUCKETS)
-		bucket = DYIELD_BUCKETS - 1;
-	__sync_fetch_and_add(&histogram->bucket[bucket], 1);
-	__sync_fetch_and_add(&histogram->sum, value);
+	return bucket < DYIELD_BUCKETS ? bucket : DYIELD_BUCKETS - 1;
 }
 
 #endif

@@ -17,7 +17,7 @@
  * few, maps are arrays, whose look-ups the kernel inlines, and no helper is
  * called where a load will do.
  */
-#include "common.bpf.h"
+#include "threads.bpf.h"
 
 /*
  * Exit reasons of a PAUSE exit: AMD64 manual volume 2, appendix C
@@ -43,24 +43,6 @@ struct trace_event_raw_kvm_exit___dyield {
 	u32 isa;
 } __attribute__((preserve_access_index));
 
-/* By place: see DYIELD_PLACE. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, u32);
-	__type(value, struct dyield_counts);
-	__uint(max_entries, 1); /* set by the harness, to a power of two */
-} counts SEC(".maps");
-
-/* By VM; its first part is guest memory, at DYIELD_SHARED_GPA. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, u32);
-	__type(value, struct dyield_guest);
-	__uint(max_entries, 1); /* set by the harness */
-} guests SEC(".maps");
-
 /* By slot: struct kvm_vcpu, with --audit. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -84,43 +66,6 @@ struct {
  * kernel/events/core.c).
  */
 #define PASS_ON 1
-
-static __noinline struct dyield_counts *counts_elsewhere(u32 tid)
-{
-	for (u32 i = 1; i < DYIELD_PLACES; i++) {
-		u32 place = DYIELD_PLACE(tid, i) & mask_of(&counts);
-		struct dyield_counts *c = bpf_map_lookup_elem(&counts, &place);
-
-		if (!c || !c->thread.tid)
-			return NULL;
-		if (c->thread.tid == tid)
-			return c;
-	}
-	return NULL;
-}
-
-static __always_inline struct dyield_counts *counts_of(u32 tid)
-{
-	u32 place = DYIELD_PLACE(tid, 0) & mask_of(&counts);
-	struct dyield_counts *c = bpf_map_lookup_elem(&counts, &place);
-
-	if (!c || c->thread.tid == tid)
-		return c;
-	return c->thread.tid ? counts_elsewhere(tid) : NULL;
-}
-
-static __always_inline struct dyield_counts *this_thread(void)
-{
-	return counts_of(this_tid());
-}
-
-static __always_inline struct dyield_guest *
-guest_of(const struct dyield_thread *thread)
-{
-	u32 vm = thread->vm;
-
-	return bpf_map_lookup_elem(&guests, &vm);
-}
 
 static u32 phase_of(const struct dyield_shared *sh)
 {
@@ -353,6 +298,13 @@ int BPF_PROG(audit_reason, unsigned int vcpu_id, int target_id, u32 code,
 	if (c)
 		count_reason(c, target_id, code, yielded, false);
 	return 0;
+}
+
+/* From several CPUs: it is a VM's. */
+static void record(struct dyield_histogram *histogram, u64 value)
+{
+	__sync_fetch_and_add(&histogram->bucket[bucket_of(value)], 1);
+	__sync_fetch_and_add(&histogram->sum, value);
 }
 
 static void becomes_runnable(struct dyield_thread *thread, struct dyield_vm *vm,

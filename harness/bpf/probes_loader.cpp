@@ -63,6 +63,8 @@ KvmTypes kvm_types_in_btf() {
   const std::unique_ptr<probes_bpf, void (*)(probes_bpf*)> skeleton(probes_bpf::open(),
                                                                     probes_bpf::destroy);
   if (!skeleton) fail_loading("open", errno);
+  check_loading("select",
+                bpf_program__set_autoload(skeleton->progs.yield_to_exit, !result.has_reasons));
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj) {
     const std::string section = bpf_program__section_name(program);

@@ -5,10 +5,11 @@
  * the outcome at the return, and then the record goes to user space.
  *
  * In a guest of `dyield run`, whom the spinning vCPU awaits is known, too: the
- * maps threads and shared are then those of its probes.
+ * maps counts and guests are then those of its probes.
  */
 #include "lapic.bpf.h"
 #include "record.h"
+#include "threads.bpf.h"
 
 #define NOBODY 0xffff
 #define FIXED  __builtin_offsetof(struct dyield_decision, state)
@@ -48,22 +49,6 @@ struct {
 	__type(value, u8);
 	__uint(max_entries, 1024);
 } processes SEC(".maps");
-
-/* As in probes.bpf.c. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__type(key, u32);
-	__type(value, struct dyield_thread);
-	__uint(max_entries, 1);
-} threads SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, u32);
-	__type(value, struct dyield_shared);
-	__uint(max_entries, 1);
-} shared SEC(".maps");
 
 static void lose(void)
 {
@@ -261,7 +246,7 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	u32 tid = (u32)id, tgid = id >> 32, every = 0, n;
 	struct dyield_decision *d = this_decision();
 	struct kvm_apic_map___dyield *map;
-	struct dyield_thread *thread;
+	struct dyield_counts *c;
 	const u8 *regs;
 	struct kvm___dyield *kvm;
 	struct table *table;
@@ -309,17 +294,15 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	d->vector = vector_sent((u64)(unsigned long)regs);
 	walk.table = table;
 	walk.decision = d;
-	thread = bpf_map_lookup_elem(&threads, &tid);
+	c = counts_of(tid);
 	d->known = 0;
-	if (thread) {
-		u32 vm = thread->vm;
-		const struct dyield_shared *sh =
-			bpf_map_lookup_elem(&shared, &vm);
+	if (c) {
+		struct dyield_guest *guest = guest_of(&c->thread);
 
-		if (sh) {
+		if (guest) {
 			d->known = 1;
-			walk.awaited = (const volatile u64 *)sh
-					       ->vcpu[thread->vcpu & 0xff]
+			walk.awaited = (const volatile u64 *)guest->shared
+					       .vcpu[c->thread.vcpu & 0xff]
 					       .waiting_for;
 		}
 	}

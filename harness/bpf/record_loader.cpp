@@ -15,16 +15,16 @@
 namespace dyield {
 namespace {
 
-// The only map of that kind on the system. (By its layout: libbpf gives maps no names in a
+// The only array of such values on the system. (By its layout: libbpf gives maps no names in a
 // kernel without networking.)
-std::optional<Fd> find_map(bpf_map_type type, std::size_t value_size) {
+std::optional<Fd> find_map(std::size_t value_size) {
   std::optional<Fd> found;
   for (std::uint32_t id = 0; bpf_map_get_next_id(id, &id) == 0;) {
     Fd fd(bpf_map_get_fd_by_id(id));
     bpf_map_info info{};
     std::uint32_t size = sizeof info;
     if (!fd || bpf_obj_get_info_by_fd(fd.get(), &info, &size) != 0) continue;
-    if (info.type != static_cast<std::uint32_t>(type) || info.value_size != value_size) continue;
+    if (info.type != BPF_MAP_TYPE_ARRAY || info.value_size != value_size) continue;
     if (found) return std::nullopt;
     found = std::move(fd);
   }
@@ -40,14 +40,14 @@ RecordProbes::RecordProbes(const std::vector<pid_t>& processes, std::uint32_t bu
   const RunningTypes types;
   require_kvm(types);
   // Before there are maps of this object's own.
-  const auto threads = find_map(BPF_MAP_TYPE_HASH, sizeof(dyield_thread));
-  const auto shared = find_map(BPF_MAP_TYPE_ARRAY, sizeof(dyield_shared));
+  const auto counts = find_map(sizeof(dyield_counts));
+  const auto guests = find_map(sizeof(dyield_guest));
   skeleton_.reset(record_bpf::open());
   if (!skeleton_) fail_loading("open", errno);
-  has_truth_ = threads && shared;
+  has_truth_ = counts && guests;
   if (has_truth_) {
-    check_loading("share", bpf_map__reuse_fd(skeleton_->maps.threads, threads->get()));
-    check_loading("share", bpf_map__reuse_fd(skeleton_->maps.shared, shared->get()));
+    check_loading("share", bpf_map__reuse_fd(skeleton_->maps.counts, counts->get()));
+    check_loading("share", bpf_map__reuse_fd(skeleton_->maps.guests, guests->get()));
   }
   check_loading("size", bpf_map__set_max_entries(skeleton_->maps.decisions, buffer));
   check_loading("select", bpf_program__set_autoload(skeleton_->progs.pv_send_ipi,

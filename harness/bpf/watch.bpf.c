@@ -324,16 +324,23 @@ static __always_inline bool interrupt_pending(const struct dyield_watched *w)
 {
 	u64 irr = w->apic_regs + APIC_IRR;
 	u64 posted = w->kvm_vcpu + posted_at();
-	u32 any = 0;
 
 	if (!w->apic_regs)
 		return false;
-	for (u32 i = 0; i < 8; i++)
-		any |= load_at(u32, irr + i * 0x10);
-	if (posted_at())
-		for (u32 i = 0; i < 8; i++)
-			any |= load_at(u32, posted + i * 4);
-	return any;
+		/* From the top, where the vectors of IPIs and of the timer are.
+		 */
+#pragma unroll
+	for (int i = 7; i >= 0; i--)
+		if (load_at(u32, irr + i * 0x10) ||
+		    (posted_at() && load_at(u32, posted + i * 4)))
+			return true;
+	return false;
+}
+
+static void record(struct dyield_histogram *histogram, u32 bucket, u64 value)
+{
+	histogram->bucket[bucket]++;
+	histogram->sum += value;
 }
 
 SEC("tp_btf/sched_switch")
@@ -350,11 +357,13 @@ int BPF_PROG(switched, bool preempt, struct task_struct___dyield *prev,
 		w->runnable_since = now = bpf_ktime_get_ns();
 	w = to ? watched_of(to) : NULL;
 	if (w && w->runnable_since) {
-		if (!now)
-			now = bpf_ktime_get_ns();
-		record(&w->n.run_queue, now - w->runnable_since);
+		u64 delay =
+			(now ? now : bpf_ktime_get_ns()) - w->runnable_since;
+		u32 bucket = bucket_of(delay);
+
+		record(&w->n.run_queue, bucket, delay);
 		if (interrupt_pending(w))
-			record(&w->n.receiver, now - w->runnable_since);
+			record(&w->n.receiver, bucket, delay);
 		w->runnable_since = 0;
 	}
 	return 0;

@@ -638,7 +638,8 @@ void add_options(CLI::App& sub, Options& options) {
       ->type_name("DIR");
   sub.add_flag("--no-probes", options.no_probes, "Do without BPF: only what the guest counts");
   sub.add_flag("--audit", options.audit,
-               "Count a second time by KVM's tracepoints and statistics, to check the probes");
+               "Count a second time by KVM's tracepoints and statistics, to check the probes; and "
+               "cycles and instructions, by perf");
   sub.add_flag("--json", options.json, "Print the result file instead of a table");
   sub.add_flag("--dry-run", options.dry_run, "Print what would run, and stop");
 }

@@ -102,6 +102,8 @@ class Watch {
 
   void show() {
     const auto reading = probes_.read();
+    // At once, so that both are of the same time.
+    auto costs = probes_.costs();
     const auto now = Clock::now();
     Interval interval;
     interval.at = std::chrono::duration<double>(now - begin_).count();
@@ -111,7 +113,6 @@ class Watch {
     interval.emulated = emulated_;
     interval.lost = probes_.lost();
     interval.vms = intervals_.next(reading);
-    auto costs = probes_.costs();
     for (const auto& [name, cost] : costs) {
       interval.probes[name] = {cost.runs - costs_[name].runs, cost.ns - costs_[name].ns};
     }

@@ -134,6 +134,34 @@ def a_PAUSE_exit_with_16_vCPUs_takes_at_most_400_instructions_more():
     assert 0 < more <= 400, usual
 
 
+# Above what an exit without probes takes, by probes and kernel: without a yield, and with yields, of which mainline makes
+# half as many. An empty program alone takes 66.
+MOST_OF_PROBES = {
+    "run": {"mainline": (165, 520), "patched": (310, 900)},
+    "watch": {"mainline": (130, 640), "patched": (270, 1200)},
+}
+
+
+@test
+def the_probes_take_few_instructions_of_a_PAUSE_exit():
+    # Counted, so these bounds are close; an exit with a yield is a switch of the scheduler's, whose path varies.
+    done = subprocess.run([LAB.parent / "probe-cost", "--only", "exits", "--json", "--sides", "off,run,watch",
+                           "--gauge-seeds", "1", "--gauge-duration", "0.06", "--append", SAMPLE[1] if SAMPLE else ""],
+                          capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    equal(f"exit status ({done.stderr})", done.returncode, 0)
+    too_many = []
+    for kernel, gauges in json.loads(done.stdout)["exits"].items():
+        for side, most in MOST_OF_PROBES.items():
+            off, more = zip(*((g["instructions"]["off"], g["instructions"][side] - g["instructions"]["off"])
+                              for g in (gauges["gauge-alone"], gauges["gauge-together"])))
+            text = (f"probes of {side}, {kernel}: {more[0]:.0f} instructions on top of {off[0]:.0f} without a yield, "
+                    f"{more[1]:.0f} on top of {off[1]:.0f} with {gauges['gauge-together'].get('yields_per_exit', 0):.2f} yields")
+            print(f"  {text}", file=sys.stderr, flush=True)
+            if not all(0 < n <= bound for n, bound in zip(more, most[kernel])):
+                too_many.append(f"{text}; at most {most[kernel]}")
+    assert not too_many, too_many
+
+
 @test
 def what_sends_an_IPI_by_the_ICR_or_writes_EOI_is_the_same_code():
     modules = [BUILD / "kernels" / kernel / "modules/kvm.ko" for kernel in ("mainline", "patched")]

@@ -13,7 +13,7 @@ matrix=$here/../matrix
 short=("$matrix" --cell unicast:4:2 --duration 0.02 --out "$tmp/results")
 
 # Hostile guests, and Linux, only by name.
-rows=$("$build/harness/bin/dyield" list | grep -vcE '^(hostile|linux)')
+rows=$("$build/harness/bin/dyield" list | grep -vcE '^(hostile|gauge|linux)')
 expect 'matrix: every row at each overcommit and placement' 0 "$((rows * 4)) cells, $((rows * 4 * 20)) runs" \
   "$matrix" --dry-run
 expect 'matrix: a group is its rows' 0 spin-beside-compute-2x2on2-pin_each "$matrix" --dry-run --rows fair
