@@ -62,9 +62,9 @@ void check_loading(const char* step, int error) {
   if (error != 0) fail_loading(step, error);
 }
 
-Mapping map_memory(bpf_map* map, std::size_t size, int protection) {
+Mapping map_memory(bpf_map* map, std::size_t size, int protection, int flags) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  return Mapping((size + page - 1) / page * page, protection, MAP_SHARED, bpf_map__fd(map),
+  return Mapping((size + page - 1) / page * page, protection, MAP_SHARED | flags, bpf_map__fd(map),
 
                  std::string("BPF map ") + bpf_map__name(map));
 }

@@ -32,7 +32,8 @@ void begin_loading(const char* advice);
 void check_loading(const char* step, int error);
 
 // The memory of a map with BPF_F_MMAPABLE, shared with the kernel: the first `size` bytes.
-Mapping map_memory(bpf_map* map, std::size_t size, int protection);
+// `flags` of mmap(2) beside MAP_SHARED.
+Mapping map_memory(bpf_map* map, std::size_t size, int protection, int flags = 0);
 
 // What the kernel says of each program of the object that is loaded. (Not its name: without
 // networking, libbpf does not give it one.)

@@ -36,8 +36,9 @@ WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed, std::u
   places_ = std::bit_ceil(threads * 2);
   check_loading("size", bpf_map__set_max_entries(skeleton_->maps.watched, places_));
   check_loading("load", watch_bpf::load(skeleton_.get()));
-  watched_ =
-      map_memory(skeleton_->maps.watched, sizeof(dyield_watched) * places_, PROT_READ | PROT_WRITE);
+  // Populated now: page faults in the first reading would draw it out over a busy host's slices.
+  watched_ = map_memory(skeleton_->maps.watched, sizeof(dyield_watched) * places_,
+                        PROT_READ | PROT_WRITE, MAP_POPULATE);
   room_ = map_memory(skeleton_->maps.room, sizeof(dyield_watch_room), PROT_READ | PROT_WRITE);
   reinterpret_cast<dyield_watch_room*>(room_.data())->most = threads;
   choose_processes(skeleton_->maps.processes, processes);
