@@ -56,7 +56,7 @@ demo-intel: setup-intel harness kernels ## the same on kvm-intel, with APICv off
 	@scripts/demo-intel --seeds $(SEEDS) $(DEMO_OPTIONS)
 
 LINUX_ROWS ?= linux-munmap,linux-madvise,linux-mprotect,linux-membarrier
-LINUX_PROGRAMS ?= linux-stress-tlb,linux-stress-mprotect,linux-hackbench,linux-pigz
+LINUX_PROGRAMS ?= linux-stress-tlb,linux-stress-mprotect,linux-hackbench,linux-pigz,linux-b3sum
 LINUX_OUT ?= $(BUILD)/results/demo-linux
 demo-linux: setup-amd-ple harness kernels guest-kernel ## the same with Linux guests, then programs in them
 	@scripts/matrix --rows $(LINUX_ROWS) --overcommit 2 --pin none --seeds $(SEEDS) --out $(LINUX_OUT) $(DEMO_OPTIONS)

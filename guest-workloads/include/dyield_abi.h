@@ -320,7 +320,9 @@ enum dyield_does {
 	  DYIELD_DOES_PROGRAMS, LINUX_HACKBENCH,                               \
 	  "hackbench, threads and pipes")                                      \
 	X(LINUX_PIGZ, linux_pigz, linux, pigz, LINUX, DYIELD_DOES_PROGRAMS,    \
-	  LINUX_PIGZ, "pigz, with as many threads as vCPUs")
+	  LINUX_PIGZ, "pigz, with as many threads as vCPUs")                   \
+	X(LINUX_B3SUM, linux_b3sum, linux, b3sum, LINUX, DYIELD_DOES_PROGRAMS, \
+	  LINUX_B3SUM, "b3sum: files are mapped, hashed by all, unmapped")
 
 enum dyield_workload {
 #define X(id, name, group, program, way, does, beside, text) \

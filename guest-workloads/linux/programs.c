@@ -20,6 +20,10 @@
 
 #define INPUT	    "/tmp/input"
 #define INPUT_BYTES (512u << 10)
+#define NR_FILES    4
+/* No full last page: for 16 bytes of VINSERTF128, QEMU 10.0 reads 32. */
+#define FILE_BYTES  (127u << 10)
+#define SUMS	    "/tmp/sums"
 
 static void programs_set_up(void)
 {
@@ -29,24 +33,28 @@ static void programs_set_up(void)
 	mount("shm", "/dev/shm", "tmpfs", 0, NULL);
 }
 
-/* Something to compress: words of a small vocabulary. */
-static void write_input(void)
+/* Words of a small vocabulary. */
+static void write_words(const char *path, u32 bytes)
 {
-	FILE *file;
+	FILE *file = fopen(path, "we");
 
-	programs_set_up();
-	file = fopen(INPUT, "we");
 	if (!file)
-		fail(0, "it cannot write %s: %s", INPUT, strerror(errno));
-	for (u32 i = 0; i < INPUT_BYTES / 8; i++)
+		fail(0, "it cannot write %s: %s", path, strerror(errno));
+	for (u32 i = 0; i < bytes / 8; i++)
 		fprintf(file, "%07x\n",
 			random_below(0, 4096) * 2654435761u >> 4);
 	if (fclose(file))
-		fail(0, "it cannot write %s: %s", INPUT, strerror(errno));
+		fail(0, "it cannot write %s: %s", path, strerror(errno));
+}
+
+static void write_input(void)
+{
+	programs_set_up();
+	write_words(INPUT, INPUT_BYTES);
 }
 
 /* A word of a command line may be "N", which stands for the number of vCPUs. */
-static void run(const char *const *words)
+static void run(const char *const *words, const char *output)
 {
 	static char number[16], *environment[] = {"PATH=/usr/bin", NULL};
 	posix_spawn_file_actions_t files;
@@ -67,8 +75,8 @@ static void run(const char *const *words)
 			strcmp(words[i], "N") ? (char *)words[i] : number;
 	arguments[i] = NULL;
 	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null",
-					 O_WRONLY, 0);
+	posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, output,
+					 O_WRONLY | O_CREAT, 0644);
 	error = posix_spawn(&child, words[0], &files, NULL, arguments,
 			    environment);
 	posix_spawn_file_actions_destroy(&files);
@@ -83,7 +91,21 @@ static void run(const char *const *words)
 		     WIFEXITED(status) ? "status" : "signal",
 		     WIFEXITED(status) ? WEXITSTATUS(status)
 				       : WTERMSIG(status));
-	COUNT(0, work);
+}
+
+/* Files, and their sums by one thread that reads them. */
+static void write_sums(void)
+{
+	static char paths[NR_FILES][16];
+	const char *words[NR_FILES + 3] = {"/usr/bin/b3sum", "--no-mmap"};
+
+	programs_set_up();
+	for (u32 i = 0; i < NR_FILES; i++) {
+		snprintf(paths[i], sizeof(paths[i]), "/tmp/%u", i);
+		write_words(paths[i], FILE_BYTES);
+		words[i + 2] = paths[i];
+	}
+	run(words, SUMS);
 }
 
 #define PROGRAM(name, prepare, ...)                                       \
@@ -92,7 +114,8 @@ static void run(const char *const *words)
 		static const char *const words[] = {__VA_ARGS__, NULL};   \
                                                                           \
 		(void)me;                                                 \
-		run(words);                                               \
+		run(words, "/dev/null");                                  \
+		COUNT(0, work);                                           \
 	}                                                                 \
 	const struct linux_program program_##name = {                     \
 		.set_up = prepare,                                        \
@@ -112,3 +135,6 @@ PROGRAM(hackbench, programs_set_up, "/usr/bin/hackbench", "--pipe", "--threads",
 	"--groups", "1", "--fds", "2", "--loops", "20");
 PROGRAM(pigz, write_input, "/usr/bin/pigz", "--fast", "--processes", "N",
 	"--blocksize", "32", "--keep", "--force", INPUT);
+/* Maps one file after the other, hashes it by all threads, and unmaps it. */
+PROGRAM(b3sum, write_sums, "/usr/bin/b3sum", "--num-threads", "N", "--check",
+	"--quiet", SUMS);

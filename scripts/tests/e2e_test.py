@@ -1036,7 +1036,8 @@ def every_linux_workload_makes_progress():
     # Those of the module have a test of their own.
     names = [name for name in workloads() if name.startswith("linux-") and name not in MODULE]
     if not PROGRAMS.exists():
-        names = [name for name in names if not name.startswith(("linux-stress-", "linux-hackbench", "linux-pigz"))]
+        names = [name for name in names
+                 if not name.startswith(("linux-stress-", "linux-hackbench", "linux-pigz", "linux-b3sum"))]
     for name in names:
         run = linux("patched", name).run()
         assert run["status"] == "complete", (name, run["reason"])
@@ -1062,9 +1063,9 @@ def a_linux_guest_uses_the_pv_features_that_it_is_shown():
 @test
 def programs_of_others_run_in_a_linux_guest():
     if not PROGRAMS.exists():
-        raise Skip("stress-ng, hackbench and pigz were not here when the harness was built; "
+        raise Skip("stress-ng, hackbench, pigz and b3sum were not here when the harness was built; "
                    "run make setup-amd-ple harness")
-    runs = [linux("patched", f"linux-{name}").run() for name in ("hackbench", "pigz", "stress-mprotect")]
+    runs = [linux("patched", f"linux-{name}").run() for name in ("hackbench", "pigz", "b3sum", "stress-mprotect")]
     for run in runs:
         assert run["status"] == "complete" and counts(run)["work"] > 0, run
 
