@@ -40,6 +40,14 @@ int main(void)
 		return 1;
 	}
 
+	/*
+	 * The emulator's main thread may still be about the timer that woke
+	 * this one. Wherever it is when it is asked to stop the machine, it
+	 * winds the clock on first, or not: so it gets the time to come back to
+	 * its wait.
+	 */
+	for (volatile unsigned int left = 20000000; left; left--)
+		;
 	outb(PVPANIC_PAUSE, PVPANIC_PORT);
 
 	outw(FW_CFG_FILEDIR, FW_CFG_SELECT);

@@ -93,14 +93,4 @@ verdict "lab: an option that the kernel's configuration loses is named" \
 same "lab: two runs are the same run, to the last interrupt" \
   "$(cmp "$tmp/first" "$tmp/second" && wc -l <"$tmp/first" | grep -cv '^0$')" "1"
 
-# A boot of the test's own, made three times.
-boot=(--append dyield.boot=again mainline -- sh -c 'cat /proc/stat /proc/interrupts; dmesg')
-state=$("$lab" --dry-run "${boot[@]}" | sed -n 's/.*-incoming file:\([^ ]*\).*/\1/p')
-for i in 1 2 3; do
-  rm -f "$state"
-  "$lab" "${boot[@]}" >"$tmp/boot.$i" 2>/dev/null
-done
-verdict "lab: a boot made anew is the same boot" "$([[ -s $state && -s $tmp/boot.1 ]] &&
-  cmp "$tmp/boot.1" "$tmp/boot.2" >&2 && cmp "$tmp/boot.2" "$tmp/boot.3" >&2; echo $?)"
-
 finish
