@@ -240,17 +240,13 @@ static void reset_step(u32 me)
 		reset_prepare();
 	prepared = true;
 	for (u32 i = 0; i < ACTS; i++) {
-		/* Without others there is nobody but the shorthand's nobody. */
-		receiver = shared()->nr_vcpus > 1 && random_below(me, 8)
-				   ? random_other(me)
-				   : ICR_OTHERS;
+		receiver = random_below(me, 8) ? random_other(me) : ICR_OTHERS;
 		switch (random_below(me, 8)) {
 		case 0:
 			send_mode(MODE_INIT, receiver);
 			break;
 		case 1:
-			if (shared()->nr_vcpus > SMI_RECEIVER)
-				send_mode(MODE_SMI, SMI_RECEIVER);
+			send_mode(MODE_SMI, SMI_RECEIVER);
 			break;
 		case 2:
 		case 3:

@@ -250,16 +250,17 @@ def boot(number):
 
 
 @test
-def patched_takes_at_most_a_third_of_the_pause_exits_of_mainline_in_unicast():
-    # Nine boots of make demo's runs show 8 to 11 for a shootdown, and in one of them 30, where
-    # mainline takes 48 to 65: hence the median of a few, and a bar that they are well below.
+def patched_takes_at_most_a_fifth_of_the_pause_exits_of_mainline_in_unicast():
+    # The runs of make demo, and the median of their boots: in some the vCPUs fall into a
+    # pattern of more shootdowns with more PAUSE exits for each.
     usual = {}
     for kernel in "mainline", "patched":
-        runs = [counts(dyield(kernel, "unicast", "--seed", str(n), machine=boot(n)).run()) for n in range(1, 4)]
+        runs = [counts(Lab(kernel, *f"dyield -q run unicast --cpus 2 --seed {n} --duration 0.4 --warmup 0.1 "
+                                    "-o /out/r.json".split(), machine=boot(n)).run()) for n in range(1, 10)]
         usual[kernel] = statistics.median(run["pause_exits"] / run["shootdowns"] for run in runs)
     print(f"  PAUSE exits for a shootdown: {usual['mainline']:.1f} on mainline, {usual['patched']:.1f} with the series",
           file=sys.stderr, flush=True)
-    assert usual["patched"] <= usual["mainline"] / 3, usual
+    assert usual["patched"] <= usual["mainline"] / 5, usual
 
 
 @test
@@ -439,7 +440,7 @@ def hostile_guests(where, kernel, *options, machine=()):
 @test
 def a_hostile_guest_gets_no_word_out_of_the_kernel_and_no_vcpu_but_its_own():
     for kernel in "mainline", "patched":
-        yields = hostile_guests(kernel, kernel, "--duration", "0.1")
+        yields = hostile_guests(kernel, kernel, "--duration", "0.1", "--seeds", "2")
         assert all(made or name == "hostile-flood" for name, made in yields.items()), (kernel, yields)
 
 
@@ -457,12 +458,12 @@ def a_vm_gets_no_more_cpu_time_than_its_quota():
            "--seeds 3 --audit --quota {quota} -o /out/{quota}.json >/dev/null")
     groups = "find /sys/fs/cgroup -name 'dyield-*' | wc -l; cat /sys/fs/cgroup/cgroup.subtree_control | wc -w"
     lab = Lab("patched", "sh", "-c",
-              f"set -e; {run.format(quota=20)}; {run.format(quota=0)}; {groups}; "
+              f"set -e; {run.format(quota=20)}; {run.format(quota=100)}; {run.format(quota=0)}; {groups}; "
               f"umount /sys/fs/cgroup; {run.format(quota=50)}")
     equal("exit status", lab.status, 3)
     assert "Cannot limit the CPU time of a VM" in lab.err and "--quota" in lab.err, lab.err
     assert lab.out.split() == ["0", "0"], f"groups and controllers that are left: {lab.out}"
-    limited, free = (json.loads(lab.files[f"{quota}.json"]) for quota in (20, 0))
+    limited, wide, free = (json.loads(lab.files[f"{quota}.json"]) for quota in (20, 100, 0))
     equal("dimension", limited["dimensions"]["quota_percent"], 20)
     assert "quota_percent" not in free["dimensions"], free["dimensions"]
     for run in limited["runs"]:
@@ -470,8 +471,11 @@ def a_vm_gets_no_more_cpu_time_than_its_quota():
             # A fifth of two CPUs in each period of 10 ms, one period more at either end.
             allowed = 10e3 * 2 / 5 * (stat["nr_periods"] + 2)
             assert stat["nr_throttled"] > 0 and allowed / 2 < stat["usage_usec"] < allowed, stat
-    # Half of two CPUs each without. Work is no measure of CPU time here (each way into the guest
-    # flushes the emulated TLB, which costs work and no time), but more is more.
+    # What the spinning VM yields is the computing one's, where the quota allows all.
+    times = [[run["detail"]["cpu_stat"][1]["usage_usec"] for run in result["runs"]] for result in (limited, wide)]
+    assert max(times[0]) < 0.7 * min(times[1]), times
+    # Work is no measure of CPU time here (each way into the guest flushes the emulated TLB,
+    # which costs work and no time), but more is more.
     least, most = (sum(counts(run)["work_vm_compute"] for run in result["runs"]) for result in (limited, free))
     assert 0 < least < most, (least, most)
 
@@ -618,8 +622,11 @@ def each_yield_policy_of_the_lab_is_told_apart_by_its_counts():
               (policy != "mainline", policy in ("irr-any", "ours", "oracle")))
         c = counts(run)
         seen[policy] = (c["pause_exits"], c["yields_made"], c["yields_to_awaited"])
-        if policy == "oracle":  # two sources of one truth: KVM's read and BPF's
+        # Two sources of one truth, KVM's read and BPF's: whom the oracle takes for a receiver is awaited,
+        # and whenever one waits for a CPU, it yields to one. Its guesses, when none does, may be anybody.
+        if policy == "oracle":
             assert c["receiver_to_awaited"] >= 0.95 * c["receiver_while_waiting"] > 0, c
+            assert c["starved_to_awaited"] >= 0.95 * c["pause_exits_starved"] > 0, c
     equal("policies with counts of their own", len(set(seen.values())), len(POLICIES))
     assert Lab("peers", "sh", "-c", switched("nonsense", "true")).status != 0, "took a policy that is none"
 
@@ -1399,34 +1406,26 @@ SAME = 0.9
 NO_POLICIES = "dyield was built without a kernel's source; run scripts/setup, then scripts/harness"
 
 
-def predicts_the_precision(vcpus):
-    lab = Lab("mainline", "sh", "-c",
-              f"dyield -q run all-to-all --vcpus {vcpus} --cpus 2 --duration 60 >/dev/null & one=$!; sleep 0.8; "
-              "dyield record --pid $one --duration 0.5 -o /out/y.rec; echo $?; kill -INT $one; wait", machine=boot(1))
-    equal(f"exit status ({lab.err})", lab.out, "0\n")
-    result = replayed(lab.files["y.rec"])
-    if result is None:
-        raise Skip(NO_POLICIES)
-    document, outcomes = result
-    equal("lost", document["lost"] + document["not_kept"], 0)
-    equal("the guest has said whom it awaits", document["with_awaited_known"], document["decisions"])
-    assert document["decisions"] > 500 and document["emulated"], document
-    runs = [dyield("patched", "all-to-all", vcpus=int(vcpus), machine=boot(n)).run() for n in range(1, 5)]
-    shown = (sum(counts(run)["yields_to_awaited"] for run in runs) /
-             sum(counts(run)["yields_while_waiting"] for run in runs))
-    predicted, was = outcomes["series"]["precision"], outcomes["recorded"]["precision"]
-    print(f"  {vcpus} vCPUs: precision on mainline {was:.3f}, predicted {predicted:.3f}, shown {shown:.3f}")
-    assert abs(predicted - shown) <= 0.05 < predicted - was, (predicted, shown, was)
-
-
 @test
 def a_recording_on_mainline_predicts_the_precision_of_the_patched_kernel():
-    predicts_the_precision("4")
-
-
-@by_hand
-def a_recording_of_six_vcpus_predicts_the_precision_too():
-    predicts_the_precision("6")
+    for vcpus in "4", "6":
+        lab = Lab("mainline", "sh", "-c",
+                  f"dyield -q run all-to-all --vcpus {vcpus} --cpus 2 --duration 60 >/dev/null & one=$!; sleep 0.8; "
+                  "dyield record --pid $one --duration 0.5 -o /out/y.rec; echo $?; kill -INT $one; wait", machine=boot(1))
+        equal(f"exit status ({lab.err})", lab.out, "0\n")
+        result = replayed(lab.files["y.rec"])
+        if result is None:
+            raise Skip(NO_POLICIES)
+        document, outcomes = result
+        equal("lost", document["lost"] + document["not_kept"], 0)
+        equal("the guest has said whom it awaits", document["with_awaited_known"], document["decisions"])
+        assert document["decisions"] > 500 and document["emulated"], document
+        runs = [dyield("patched", "all-to-all", vcpus=int(vcpus), machine=boot(n)).run() for n in range(1, 5)]
+        shown = (sum(counts(run)["yields_to_awaited"] for run in runs) /
+                 sum(counts(run)["yields_while_waiting"] for run in runs))
+        predicted, was = outcomes["series"]["precision"], outcomes["recorded"]["precision"]
+        print(f"  {vcpus} vCPUs: precision on mainline {was:.3f}, predicted {predicted:.3f}, shown {shown:.3f}")
+        assert abs(predicted - shown) <= 0.05 < predicted - was, (predicted, shown, was)
 
 
 @test
