@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Preloaded into the lab's emulator: its two threads that matter take turns.
+ * Preloaded into the lab's emulator while it boots: makes the pause for the
+ * snapshot (lab-agent.c) the same one each time.
  *
  * Under -icount every vCPU runs in one thread, and time is its count of
- * instructions. The main thread also runs what is due on that clock, and winds
- * the clock on when all vCPUs sleep (QEMU's accel/tcg/icount-common.c,
- * icount_start_warp_timer(); util/main-loop.c, main_loop_wait()). It sees the
- * vCPUs halt, and the clock reach a timer, before the vCPU thread has accounted
- * for the instructions of its slice: whether it looks just then depends on the
- * host's scheduler, and shows in the guest as other times.
+ * instructions. Another thread, the main one, winds the clock on to the next
+ * timer when all vCPUs sleep (QEMU's accel/tcg/icount-common.c,
+ * icount_start_warp_timer()). It takes a vCPU that has asked for the pause for
+ * one that sleeps, so it may do that once more before it stops the machine: or
+ * not, as the host's scheduler has it, and all that follows the snapshot would
+ * be half a millisecond later.
  *
- * So the main thread may come back from waiting for events only while the vCPU
- * thread waits to be woken. Nothing in a run needs it sooner: the machine has
- * no network, no disk and no monitor commands, and its serial ports write to
- * files.
+ * So from the agent's mark on, the main thread may come back from waiting for
+ * events only while the vCPU thread waits to be woken. (Not before that: in
+ * some boots the vCPU thread spins until the main thread has done something.)
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,11 +24,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
-/* The vCPU thread's name in QEMU's accel/tcg/tcg-accel-ops-rr.c. */
+/*
+ * The vCPU thread's name in QEMU's accel/tcg/tcg-accel-ops-rr.c; it has it with
+ * -name debug-threads=on only.
+ */
 #define VCPU_THREAD "ALL CPUs"
+/* What the agent sends to a serial port, and nobody else. */
+#define MARK	    5
 /* A machine that hangs must still be able to end: ask again this often. */
 #define PATIENCE_S  60
 
@@ -36,11 +42,12 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
 /* What the vCPU thread waits for; NULL while it runs, or has been woken. */
 static const pthread_cond_t *awaited;
-static bool vcpu_thread_known;
+static bool marked;
 
 static int (*real_wait)(pthread_cond_t *, pthread_mutex_t *);
 static int (*real_signal)(pthread_cond_t *);
 static int (*real_broadcast)(pthread_cond_t *);
+static ssize_t (*real_writev)(int, const struct iovec *, int);
 static int (*real_ppoll)(struct pollfd *, nfds_t, const struct timespec *,
 			 const sigset_t *);
 
@@ -55,6 +62,7 @@ __attribute__((constructor)) static void find_all(void)
 	real_wait = find("pthread_cond_wait", "GLIBC_2.3.2");
 	real_signal = find("pthread_cond_signal", "GLIBC_2.3.2");
 	real_broadcast = find("pthread_cond_broadcast", "GLIBC_2.3.2");
+	real_writev = dlsym(RTLD_NEXT, "writev");
 	real_ppoll = dlsym(RTLD_NEXT, "ppoll");
 }
 
@@ -74,7 +82,6 @@ static void set_awaited(const pthread_cond_t *cond)
 {
 	pthread_mutex_lock(&lock);
 	awaited = cond;
-	vcpu_thread_known = true;
 	real_signal(&turn);
 	pthread_mutex_unlock(&lock);
 }
@@ -112,6 +119,18 @@ int pthread_cond_broadcast(pthread_cond_t *cond)
 	return real_broadcast(cond);
 }
 
+/* A serial port writes each byte that it gets. */
+ssize_t writev(int fd, const struct iovec *vector, int count)
+{
+	if (count == 1 && vector->iov_len == 1 &&
+	    *(const char *)vector->iov_base == MARK) {
+		pthread_mutex_lock(&lock);
+		marked = true;
+		pthread_mutex_unlock(&lock);
+	}
+	return real_writev(fd, vector, count);
+}
+
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 	  const sigset_t *mask)
 {
@@ -123,7 +142,7 @@ int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += PATIENCE_S;
 	pthread_mutex_lock(&lock);
-	while (vcpu_thread_known && !awaited)
+	while (marked && !awaited)
 		if (pthread_cond_timedwait(&turn, &lock, &until))
 			break;
 	pthread_mutex_unlock(&lock);
