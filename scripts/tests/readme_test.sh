@@ -77,13 +77,14 @@ run_command() {
 
 mapfile -t commands < <(sed -n 's/^\$ //p' README.md | sed 's/ *#.*//')
 for command in "${commands[@]}"; do
-  status=0
+  status=0 begin=$SECONDS
   run_command "$command" >"$tmp/log" 2>&1 </dev/null || status=$?
   if ((status == 4)); then
     echo "skip README: $command: $(tail -n 1 "$tmp/log")"
     continue
   fi
   verdict "README: $command" "$status"
+  log "$command took $((SECONDS - begin)) s"
   ((status == 0)) || tail -n 20 "$tmp/log" >&2
 done
 finish
