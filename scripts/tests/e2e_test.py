@@ -1295,7 +1295,10 @@ def a_watch_attaches_to_vms_that_run_already_and_only_to_those_it_is_told():
     run = "dyield -q run unicast --vcpus {} --cpus 2 --duration 60 {} >/dev/null & {}=$!; "
     for kernel in "mainline", "patched":
         lab = Lab(kernel, "sh", "-c",
-                  run.format(4, "--vms 2", "one") + run.format(12, "", "two") + "sleep 2.2; "
+                  run.format(4, "--vms 2", "one") + run.format(12, "", "two") +
+                  "until [ $(ls /sys/kernel/debug/kvm | grep -c -- -) = 3 ]; do sleep 0.1; done; sleep 0.5; "
+                  # Twenty vCPUs ask for the two CPUs, and it has its programs to load.
+                  "renice -n -20 -p $$ >&2; "
                   "dyield watch --json --cost --interval 0.1 --count 5 --pid $one >/out/one.ndjson; echo $? $one; "
                   "dyield watch --interval 0.1 --duration 0.25 | cat; kill -INT $one $two; wait")
         status, one, *_ = lab.out.split()
