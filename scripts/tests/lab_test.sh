@@ -105,7 +105,7 @@ for _ in $(nproc) more; do
   while :; do :; done &
   busy+=($!)
 done
-anew >"$tmp/second"
+anew >"$tmp/second" || :
 kill "${busy[@]}"
 same "lab: a machine booted anew on a busy host gives the same run" \
   "$(cmp "$tmp/first" "$tmp/second" && wc -l <"$tmp/first" | grep -cv '^0$')" "1"
