@@ -73,6 +73,21 @@ typed() {
 }
 verdict "lab: a shell does what is typed, and its end is the machine's" "$(typed >&2; echo $?)"
 
+# Where the machine of a kernel's copy is kept, as the copy is now.
+kept() { "$lab" --dry-run "$tmp/kernel" -- true | sed -n 's/.*-incoming file:\([^ ]*\)\/state.*/\1/p'; }
+cp -r "$here/../../build/kernels/mainline" "$tmp/kernel"
+find "$tmp/kernel" -type f -exec touch -d 2020-01-01 {} +
+first=$(kept)
+sleep 2.1
+same "lab: a kernel that is only touched has the machine it had" "$(kept; touch "$tmp/kernel/bzImage"; kept)" "$first
+$first"
+printf x | dd of="$tmp/kernel/bzImage" bs=1 seek=4096 conv=notrunc status=none
+touch -d 2020-01-01 "$tmp/kernel/bzImage"
+changed=$(kept)
+verdict "lab: a kernel with one byte changed has another machine, whatever its time says" \
+  "$([[ -n $changed && $changed != "$first" ]]; echo $?)"
+rm -rf "${first:?}" "${changed:?}"
+
 # The kernel's configuration with one line more, in a folder of the test's own.
 configured_with() (
   # shellcheck source=/dev/null
