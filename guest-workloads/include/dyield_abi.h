@@ -213,6 +213,9 @@ enum dyield_does {
 	X(LOCK_MCS, lock_mcs, guard, lock_mcs, X2APIC,                         \
 	  DYIELD_DOES_LOCKS | DYIELD_DOES_ALIKE, LOCK_MCS,                     \
 	  "the same with a queued (MCS) lock")                                 \
+	X(LOCK_IRQS_OFF, lock_irqs_off, guard, lock_irqs_off, X2APIC,          \
+	  DYIELD_DOES_LOCKS | DYIELD_DOES_ALIKE, LOCK_IRQS_OFF,                \
+	  "ticket lock with IRQs off; before it an IPI nobody waits for")      \
 	X(LOCK_AND_IPI, lock_and_ipi, guard, lock_and_ipi, X2APIC,             \
 	  DYIELD_DOES_LOCKS | DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE,      \
 	  LOCK_AND_IPI,                                                        \

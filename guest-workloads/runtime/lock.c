@@ -54,6 +54,18 @@ static void ticket_acquire(u32 me)
 			   following(vcpu, &last));
 }
 
+/* As Linux takes the lock of a run queue: an IPI that comes now has to wait. */
+static void irqs_off_acquire(u32 me)
+{
+	struct dyield_vcpu *vcpu = &shared()->vcpu[me];
+	u32 mine = __atomic_fetch_add(&ticket.next, 1, __ATOMIC_SEQ_CST);
+	u32 last = 0;
+
+	spin_as_is_while(vcpu, __atomic_load_n(&ticket.serving,
+					       __ATOMIC_ACQUIRE) != mine &&
+				       following(vcpu, &last));
+}
+
 static void ticket_release(u32 me)
 {
 	(void)me;
@@ -94,8 +106,9 @@ static void mcs_release(u32 me)
 	__atomic_store_n(&next->waiting, 0, __ATOMIC_RELEASE);
 }
 
-const struct lock ticket_lock = {ticket_acquire, ticket_release};
-const struct lock mcs_lock = {mcs_acquire, mcs_release};
+const struct lock ticket_lock = {ticket_acquire, ticket_release, false};
+const struct lock mcs_lock = {mcs_acquire, mcs_release, false};
+const struct lock irqs_off_lock = {irqs_off_acquire, ticket_release, true};
 
 void critical_section(u32 me, const struct lock *lock, u32 units,
 		      void (*inside)(u32 me))
@@ -112,7 +125,8 @@ void critical_section(u32 me, const struct lock *lock, u32 units,
 	seen = READ_ONCE(counter);
 	/* Preemption by the host apart, this is where a tick or a shootdown can
 	 * interrupt the holder. */
-	irq_enable();
+	if (!lock->irqs_off)
+		irq_enable();
 	compute(units);
 	irq_disable();
 	if (inside)

@@ -45,21 +45,27 @@ static inline bool wait_over(const struct dyield_vcpu *vcpu)
 	return !waiting;
 }
 
-/*
- * Spins while the condition holds, with interrupts on, as in Linux: what others
- * ask of this vCPU must be answered while it waits.
- */
-#define spin_while(vcpu, condition)                                   \
+/* Spins while the condition holds, with interrupts as they are. */
+#define spin_as_is_while(vcpu, condition)                             \
 	do {                                                          \
 		u64 pauses = 0;                                       \
                                                                       \
-		irq_enable();                                         \
 		while (condition) {                                   \
 			pause();                                      \
 			pauses++;                                     \
 		}                                                     \
-		irq_disable();                                        \
 		(vcpu)->pauses[READ_ONCE(shared()->phase)] += pauses; \
+	} while (0)
+
+/*
+ * The same with interrupts on, as Linux waits: what others ask of this vCPU
+ * must be answered while it waits.
+ */
+#define spin_while(vcpu, condition)                \
+	do {                                       \
+		irq_enable();                      \
+		spin_as_is_while(vcpu, condition); \
+		irq_disable();                     \
 	} while (0)
 
 /* Counts one latency, from an IPI sent at one TSC value to an event at another.

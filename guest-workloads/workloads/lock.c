@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* One lock for all vCPUs, alone or with shootdowns. */
+#include "ipi.h"
 #include "lock.h"
 #include "workload.h"
 
@@ -18,6 +19,29 @@ static void ticket_step(u32 me)
 static void mcs_step(u32 me)
 {
 	critical_section(me, &mcs_lock, held(), 0);
+}
+
+/*
+ * As a scheduler does: an IPI that asks another CPU to look at its queue, and
+ * then a queue's lock with interrupts off. Whoever waits for the lock has sent
+ * the vector that its fellows have pending, but waits for none of them: they
+ * cannot take it.
+ */
+static void irqs_off_step(u32 me)
+{
+	struct dyield_vcpu *vcpu = &shared()->vcpu[me];
+	struct vcpu_set other = {};
+
+	set_add(&other, random_other(me));
+	vcpu->ipis_sent[READ_ONCE(shared()->phase)] +=
+		ipi_send(me, &other, DYIELD_VECTOR_WAKE);
+	critical_section(me, &irqs_off_lock, held(), 0);
+}
+
+static void woken(u32 me, u64 entered)
+{
+	(void)me;
+	(void)entered;
 }
 
 static void mixed_step(u32 me)
@@ -46,6 +70,13 @@ const struct workload workload_lock_mcs = {
 	.is_sender = every_vcpu,
 	.step = mcs_step,
 	.verify = lock_verify,
+};
+
+const struct workload workload_lock_irqs_off = {
+	.is_sender = every_vcpu,
+	.step = irqs_off_step,
+	.verify = lock_verify,
+	.woken = woken,
 };
 
 const struct workload workload_lock_and_ipi = {
