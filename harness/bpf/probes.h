@@ -7,15 +7,16 @@
 
 /*
  * Why KVM tried a vCPU, or nobody: the number that the series' tracepoint
- * kvm_directed_yield reports. NONE and HOLD come without a target.
+ * kvm_directed_yield reports. NONE and HOLD come without a target; HOLD is a
+ * policy of patches/lab/peers.patch.
  */
 #define DYIELD_REASONS(X)     \
 	X(NONE, none)         \
-	X(HOLD, hold)         \
 	X(RECEIVER, receiver) \
 	X(PENDING, pending)   \
 	X(KERNEL, kernel)     \
-	X(READY, ready)
+	X(READY, ready)       \
+	X(HOLD, hold)
 
 enum dyield_reason_code {
 #define X(id, name) DYIELD_REASON_##id,

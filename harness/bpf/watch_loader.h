@@ -34,7 +34,7 @@ class WatchProbes {
   [[nodiscard]] std::map<pid_t, dyield_watched> read();
 
   // Whether the kernel says why it tried a vCPU (the series' tracepoint, found by BTF); else
-  // the reason is concluded from the target's state, and "hold" does not exist.
+  // the reason is concluded from the target's state, and "receiver" does not exist.
   [[nodiscard]] bool has_reasons() const { return has_reasons_; }
   // Events that a program missed, and vCPU threads that came when the map was full, counted as
   // often as they came.

@@ -84,13 +84,24 @@ TEST_F(ReplayTest, SeriesKnowsReceiversOfHypercalls) {
   EXPECT_EQ(choose("series", d).chosen, 2);
 }
 
-TEST_F(ReplayTest, SeriesStaysIfTheReceiverRuns) {
+TEST_F(ReplayTest, SeriesGuessesIfTheReceiverRuns) {
   dyield_decision d = situation();
   d.state[1] |= DYIELD_STATE_IN_KERNEL;
   d.state[2] = kThere | DYIELD_STATE_IN_GUEST | DYIELD_STATE_VECTOR;
   const dyield_choice choice = choose("series", d);
-  EXPECT_EQ(choice.chosen, -1);
-  EXPECT_EQ(choice.reason, DYIELD_REASON_HOLD);
+  EXPECT_EQ(choice.chosen, 1);
+  EXPECT_EQ(choice.reason, DYIELD_REASON_KERNEL);
+}
+
+TEST_F(ReplayTest, SeriesTakesAVectorThatTheApicNeverDeliversForNone) {
+  dyield_decision d = situation();
+  d.vector = 15;
+  d.state[2] |= DYIELD_STATE_VECTOR;
+  EXPECT_EQ(choose("series", d).chosen, -1);
+  // Nor is the ICR's 0 a vector where there has been a hypercall.
+  d.vector = 0;
+  d.pv_vector = 0x51;
+  EXPECT_EQ(choose("series", d).chosen, -1);
 }
 
 TEST_F(ReplayTest, WithoutAReceiverBothChooseTheSame) {
@@ -157,12 +168,13 @@ TEST_F(PeersTest, AnyInterruptWillDoForPendingInOrderAndForIrrAnyFirst) {
   EXPECT_EQ(choose("irr-any", d).chosen, 2);
 }
 
-TEST_F(PeersTest, NoHoldYieldsToAnotherThoughTheReceiverRuns) {
+TEST_F(PeersTest, HoldStaysIfTheReceiverRuns) {
   dyield_decision d = situation();
   d.state[1] |= DYIELD_STATE_IN_KERNEL;
   d.state[2] = kThere | DYIELD_STATE_IN_GUEST | DYIELD_STATE_VECTOR;
-  EXPECT_EQ(choose("series", d).chosen, -1);
-  EXPECT_EQ(choose("no-hold", d).chosen, 1);
+  const dyield_choice choice = choose("hold", d);
+  EXPECT_EQ(choice.chosen, -1);
+  EXPECT_EQ(choice.reason, DYIELD_REASON_HOLD);
 }
 
 TEST_F(PeersTest, TheOracleGoesByWhatTheGuestSaysAlone) {
@@ -172,7 +184,8 @@ TEST_F(PeersTest, TheOracleGoesByWhatTheGuestSaysAlone) {
   d.state[2] |= DYIELD_STATE_AWAITED;
   EXPECT_EQ(choose("oracle", d).chosen, 2);
   d.state[2] &= ~DYIELD_STATE_AWAITED;
-  EXPECT_EQ(choose("oracle", d).chosen, -1) << "it waits for nobody";
+  EXPECT_EQ(choose("oracle", d).reason, DYIELD_REASON_KERNEL)
+      << "it waits for nobody, so it guesses";
 }
 
 TEST(Outcome, JudgesByWhomTheGuestAwaits) {

@@ -94,7 +94,7 @@ struct kvm_vcpu {
   /* Counted and not looked at. */
   struct {
     struct {
-      unsigned long spin_yield_receiver, spin_yield_other, spin_hold;
+      unsigned long spin_yield_receiver, spin_yield_other;
     } generic;
   } stat;
   dyield_u16 state;

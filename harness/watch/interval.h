@@ -57,7 +57,7 @@ class Intervals {
 // The edge, in ns, below which `share` of the values lie; 0 if there are none.
 std::uint64_t quantile(const dyield_histogram& histogram, double share);
 
-// The tiers that this kernel can name: "hold" and "receiver" are the series' own.
+// The tiers that this kernel can name: "receiver" is the series' own, "hold" the lab's.
 bool has_tier(const Interval& interval, std::uint32_t reason);
 inline constexpr const char* kTiers[] = {
 #define X(id, name) #name,

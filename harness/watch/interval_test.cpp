@@ -73,9 +73,9 @@ TEST(Quantile, IsTheUpperEdgeOfABucket) {
 TEST(WatchJson, HasNoTierThatTheKernelLacks) {
   Interval interval;
   interval.vms = Intervals(false).next({{10, vcpu(getpid(), 7, 0, 5)}});
-  EXPECT_FALSE(to_json(interval)["vms"][0]["total"]["tiers"].contains("hold"));
+  EXPECT_FALSE(to_json(interval)["vms"][0]["total"]["tiers"].contains("receiver"));
   interval.has_reasons = true;
-  EXPECT_TRUE(to_json(interval)["vms"][0]["total"]["tiers"].contains("hold"));
+  EXPECT_TRUE(to_json(interval)["vms"][0]["total"]["tiers"].contains("receiver"));
 }
 
 }  // namespace

@@ -37,7 +37,6 @@ A row is a VM or one of its vCPUs:
            the spinning vCPU sent last; the others went past a vCPU that had
   known    percent of the yields made that can be judged: the rest spins for something else
   none     percent of the PAUSE exits that found nobody to try
-  hold     percent of the PAUSE exits that stayed as all receivers run (the series)
   rcv pnd krn rdy   percent of the yields made to a vCPU that is a receiver (the series), has an
            interrupt pending, was preempted in kernel mode, or is ready
   runq99   99 % of the waits for a CPU were shorter (a power of two of ns)

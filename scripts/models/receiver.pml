@@ -14,7 +14,8 @@
  *
  * -DBUG_MAP puts the other VM's vCPU into the map, -DBUG_CLEAR lets the test clear
  * what it reads, and -DBUG_RCU frees a map without waiting for its readers: the checker
- * has to find all of them. -DBUG_HOLD has a spinner stay on though nobody runs.
+ * has to find all of them. -DBUG_STAY has a spinner stay for as long as somebody
+ * has the vector pending.
  */
 #define VCPUS	3 /* of the VM; one more is the neighbour's */
 #define EXITS	2 /* PAUSE exits of the spinner */
@@ -25,7 +26,6 @@
 bool irr[4], ready[4], running[4];
 byte posted = 0, taken = 0;	/* what vCPUs 1 and 2 were sent, and served */
 byte merged = 0;		/* posted while it was pending already */
-byte stay = 0;			/* exits that yielded to nobody for a receiver's sake */
 bool finished = false;
 byte map = 0;			/* kvm->arch.apic_map */
 bool freed[2];			/* maps */
@@ -35,13 +35,13 @@ bool reading = false;		/* under rcu_read_lock() */
 proctype spinner()
 {
 	byte exits = 0, seen, target, steps, m;
-	bool runs, done;
+	bool done;
 
 	do
 	:: exits == EXITS -> break
 	:: else ->
 		exits++;
-		seen = 0; steps = 0; runs = false; done = false;
+		seen = 0; steps = 0; done = false;
 		do
 		:: done -> break
 		:: else ->
@@ -91,21 +91,15 @@ proctype spinner()
 						fi
 					}
 				:: else -> skip
-				fi;
-				/* vcpu->mode, which outlives the guest by little */
-				runs = runs || running[target]
+				fi
 			fi
 		od;
-#ifdef BUG_HOLD
+#ifdef BUG_STAY
 		do
 		:: irr[1] || irr[2] -> skip
 		:: else -> break
 		od;
 #endif
-		if
-		:: !done && runs -> stay++
-		:: else -> skip
-		fi;
 		running[0] = true
 	od;
 	finished = true
