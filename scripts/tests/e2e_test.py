@@ -609,9 +609,8 @@ def switched(policy, command):
 
 @test
 def each_yield_policy_of_the_lab_is_told_apart_by_its_counts():
-    # Long enough for each policy to stay at least once, in any boot.
     done = one_boot("peers", {
-        policy: switched(policy, "dyield -q run all-to-all --vcpus 6 --cpus 2 --duration 0.8 "
+        policy: switched(policy, "dyield -q run all-to-all --vcpus 6 --cpus 2 --duration 0.3 "
                                  f"--warmup 0.05 -o /out/{policy}.json") for policy in POLICIES})
     seen = {}
     for policy, (status, err, text) in done.items():
