@@ -22,7 +22,7 @@ int main(int argc, char** argv) try {
                                                                   empty_bpf::destroy);
   if (!skeleton) fail_loading("open", errno);
   const auto& programs = skeleton->progs;
-  const bool has_reasons = RunningTypes().has_tracepoint(kReasons);
+  const bool has_reasons = has_target(programs.directed_yield, kReasons);
   for (const auto& [program, wanted] : {std::pair{programs.yield_to_exit, all && !has_reasons},
                                         std::pair{programs.directed_yield, all && has_reasons},
                                         std::pair{programs.switched, all}}) {

@@ -62,6 +62,13 @@ void check_loading(const char* step, int error) {
   if (error != 0) fail_loading(step, error);
 }
 
+bool has_target(bpf_program* tracepoint_program, const char* name) {
+  const bool found = bpf_program__set_attach_target(tracepoint_program, 0, name) == 0;
+  // An answer, not what a later step fails for.
+  if (!found) first_warning().clear();
+  return found;
+}
+
 Mapping map_memory(bpf_map* map, std::size_t size, int protection, int flags) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   return Mapping((size + page - 1) / page * page, protection, MAP_SHARED | flags, bpf_map__fd(map),

@@ -15,6 +15,7 @@
 struct bpf_map;
 struct bpf_object;
 struct bpf_prog_info;
+struct bpf_program;
 
 namespace dyield {
 
@@ -30,6 +31,10 @@ void begin_loading(const char* advice);
 [[noreturn]] void fail_loading(const char* step, int error);
 // The same, unless `error` is 0.
 void check_loading(const char* step, int error);
+
+// Whether the running kernel has the tracepoint of a program on one. Asks libbpf, which has to read
+// the kernel's BTF for this object anyway: twice is a fifth of the time until the probes are there.
+bool has_target(bpf_program* tracepoint_program, const char* name);
 
 // The memory of a map with BPF_F_MMAPABLE, shared with the kernel: the first `size` bytes.
 // `flags` of mmap(2) beside MAP_SHARED.

@@ -39,7 +39,7 @@ Probes::Probes(const Config& config) : config_(config) {
       check_loading("select", bpf_program__set_autoload(program, true));
     }
   }
-  has_reasons_ = RunningTypes().has_tracepoint(kReasons);
+  has_reasons_ = has_target(programs.directed_yield, kReasons);
   for (const auto& [program, wanted] :
        {std::pair{programs.yield_to_exit, config.audit || !has_reasons_},
         std::pair{programs.directed_yield, has_reasons_ && !config.audit},
