@@ -50,6 +50,11 @@ expect 2 err '/nonexistent' compare /nonexistent /nonexistent
 expect 2 err '/nonexistent' report /nonexistent /nonexistent
 expect 2 err '--format' report --format pdf a b
 expect 0 out 'kcidb' report --help
+results=$(dirname "$0")/../compare/testdata
+for command in compare report; do
+  check "$command writes a file" "$dyield" -q "$command" -o "$tmp/of-$command" "$results/mainline.json" "$results/patched.json"
+  check "$command has written the file" test -s "$tmp/of-$command"
+done
 expect 0 out '"group": "guard"' list --json
 expect 0 out 'cpu_model: ' env
 expect 0 out 'topology/cores: ' env
