@@ -134,7 +134,9 @@ expect 2 err '--output' record
 expect 2 err 'there is no such process' record -o "$tmp/y.rec" --pid 2147483647
 check 'no recording is begun of a process that is not there' test ! -e "$tmp/y.rec"
 expect 2 err '/nonexistent' record -o /nonexistent/y.rec
+echo earlier >"$tmp/y.rec"
 [ -e /sys/module/kvm ] || expect 3 err 'kvm_vcpu_on_spin' record -o "$tmp/y.rec"
+check 'a recording that does not begin leaves the earlier one' test "$(cat "$tmp/y.rec")" = earlier
 expect 0 out 'dyield replay yields.rec' replay --help
 expect 2 err '/nonexistent' replay /nonexistent
 expect 2 err 'dyield record has not written it' replay "$dyield"

@@ -73,8 +73,7 @@ ExitCode record(const RecordOptions& options) {
   utsname name{};
   ::uname(&name);
   Recording recording(name.release, collect_environment().contains("lab"), options.limit << 20);
-  // Now rather than after an hour: a folder that is not there, or not writable.
-  write_file_atomically(options.output, recording.text(0));
+  check_writable(options.output);
   EventLoop loop;
   loop.on_signals({SIGINT, SIGTERM, SIGHUP}, [&](int) { loop.stop(); });
   RecordProbes probes(options.pids, options.buffer << 10,

@@ -12,6 +12,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "result/atomic_file.h"
 
 namespace dyield {
 namespace {
@@ -231,6 +232,17 @@ TEST_F(ResultTest, WriteRefusesBadTargets) {
   EXPECT_THAT(write_to("/dev/null"), HasSubstr("not a regular file"));
   EXPECT_THAT(write_to(folder_), HasSubstr("not a regular file"));
   EXPECT_THAT(write_to(folder_ / "no" / "a.json"), HasSubstr("folder does not exist"));
+}
+
+TEST_F(ResultTest, TheCheckBeforehandRefusesBadTargetsAndChangesNothing) {
+  const auto check = [](const fs::path& path) { return error_of([&] { check_writable(path); }); };
+  EXPECT_THAT(check(folder_), HasSubstr("not a regular file"));
+  EXPECT_THAT(check(folder_ / "no" / "a.json"), HasSubstr("folder does not exist"));
+  const fs::path path = put("a.json", "old");
+  check_writable(path);
+  check_writable(folder_ / "b.json");
+  EXPECT_EQ(read(path), "old");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
 }
 
 TEST_F(ResultTest, WriteFollowsASymbolicLink) {
