@@ -160,6 +160,15 @@ if [ "$(id -u)" = 0 ]; then
     "$tmp/dyield" doctor >"$tmp/out" 2>&1 || status=$?
   check 'doctor misses the privileges of a user' test "$status" = 3
   check 'doctor says which' grep -q 'not met .*neither CAP_SYS_ADMIN nor CAP_BPF' "$tmp/out"
+  if unshare --pid --fork true 2>/dev/null; then
+    unshare --pid --fork "$dyield" doctor --no-trial >"$tmp/out" && status=0 || status=$?
+    check "doctor sees a container's PID namespace" grep -q '^not met  *PID namespace .*pid:\[' "$tmp/out"
+    check 'doctor calls for the host' test "$status" = 3
+    if [ -e /sys/kernel/btf/vmlinux ] && [ -e /sys/module/kvm ]; then
+      unshare --pid --fork "$dyield" watch --count 1 >/dev/null 2>"$tmp/err" && status=0 || status=$?
+      check "watch refuses to see nothing ($status, $(cat "$tmp/err"))" grep -q -- '--pid=host' "$tmp/err"
+    fi
+  fi
   (ulimit -n 64 && "$dyield" doctor >"$tmp/out") || true
   check 'doctor sees a low limit of open files' grep -q 'not met .*hard limit 64' "$tmp/out"
 fi
