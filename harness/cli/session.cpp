@@ -143,6 +143,7 @@ SessionResult run_session(const Session& session, const World& world) {
   std::optional<std::size_t> current;
   std::string ended;
   bool complete = true;
+  std::size_t partial = 0;
   // What the machine logged before is not these runs'.
   static_cast<void>(world.kernel_log());
   for (std::uint64_t block = 0; ended.empty(); block++) {
@@ -188,12 +189,21 @@ SessionResult run_session(const Session& session, const World& world) {
       progress.ran();
       progress.clear();
       keep_kernel_log(session, world, run);
-      complete = run.status == RunStatus::kComplete;
-      if (!complete) ended = fmt::format("seed {}: {}", run.seed, run.reason);
+      if (run.status != RunStatus::kComplete) {
+        complete = false;
+        const std::string why = fmt::format("seed {}: {}", run.seed, run.reason);
+        if (run.go_on) {
+          spdlog::warn("{}", why);
+          partial++;
+        } else {
+          ended = why;
+        }
+      }
       side.add(std::move(run));
-      if (!complete) break;
+      if (!ended.empty()) break;
     }
   }
+  if (partial > 0) ended += fmt::format("; {} of the runs are partial", partial);
   SessionResult result;
   result.complete = complete;
   for (Side& side : sides) {
