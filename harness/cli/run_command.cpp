@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <signal.h>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/capability.h>
@@ -352,8 +353,16 @@ void log_to(const fs::path& file) {
 void set_up(const SideSpec& side) {
   if (side.setup.empty()) return;
   spdlog::debug("side {}: {}", side.name, side.setup);
+  // The runs' event loops have blocked them here, and the command would inherit that: Ctrl-C
+  // could not end it.
+  sigset_t set, before;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  pthread_sigmask(SIG_UNBLOCK, &set, &before);
   // What the command says is no result.
   const int status = std::system(("exec 1>&2\n" + side.setup).c_str());
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (status == 0) return;
   throw Error(
       ExitCode::kEnvironment,

@@ -994,9 +994,10 @@ def a_results_directory_has_everything_and_reproduces_itself():
     # The side's setup has the kernel say something, which is then part of the results.
     lab = Lab("mainline", "sh", "-c",
               "echo before >/dev/kmsg; dyield run unicast --cpus 2 --seeds 2 --duration 0.05 --warmup 0 "
-              "--aa --side 'a=echo switched >/dev/kmsg' -o /out/d && "
+              "--aa --side 'a=echo switched >/dev/kmsg; grep SigBlk /proc/self/status >>/out/masks' -o /out/d && "
               "cd /sys/module && grep . kvm*/parameters/* >&2; zcat /proc/config.gz | sha256sum >&2; uname -r >&2")
     equal(f"exit status ({lab.err})", lab.status, 0)
+    equal("signals that a side's command cannot be ended by", lab.files["masks"], 3 * ("SigBlk:\t" + "0" * 16 + "\n"))
     headers = [name for name in lab.files if name.endswith("/run.json")]
     equal("sides", len(headers), 2)
     for header in headers:
