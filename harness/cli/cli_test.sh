@@ -81,6 +81,7 @@ expect 2 err 'NAME=COMMAND' run unicast --side nonsense --side b=true --cpus 1 -
 expect 2 err '--ci-metric speed' run unicast --ci-metric speed --cpus 1 --dry-run
 expect 2 err '--until-ci' run unicast --until-ci much --cpus 1 --dry-run
 expect 2 err 'name a folder' run unicast --side a=true --side b=true -o sides.json --cpus 1 --dry-run
+expect 2 err 'its folder does not exist' run unicast --cpus 1 -o "$tmp/no/x.json"
 expect 2 err 'plan.json is missing' run --resume "$tmp"
 expect 2 err 'workload (or --resume)' run
 # A dry run of random blocks depends on the seed alone.

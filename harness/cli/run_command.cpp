@@ -464,6 +464,8 @@ ExitCode run(const Options& options, const Json& arguments,
     return ExitCode::kOk;
   }
 
+  // Now rather than behind the first run.
+  if (!session.output.empty() && !is_run_directory(session.output)) check_writable(session.output);
   {
     const KvmSystem probe;
     if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty())
