@@ -90,6 +90,15 @@ expect 2 err 'workload (or --resume)' run
 check 'the same seed gives the same random order' cmp -s "$tmp/one" "$tmp/two"
 check 'a random order has both orders in it' eval "grep -q ': a b' '$tmp/one' && grep -q ': b a' '$tmp/one'"
 
+# The workload may come last, and no number is not a number or wrapped round.
+expect 0 out 'seed 1: a b' run --cpus 1 --dry-run --side a=true --side b=true unicast
+expect 2 err 'linux-nonsense' run --hide-pv all,steal-time linux-nonsense
+for option in 'run --duration' 'run --warmup' 'run --limit' 'watch --interval' 'races --limit' "record -o $tmp/no.rec --duration" \
+  'compare a b --margin'; do
+  # shellcheck disable=SC2086 # several words
+  expect 2 err 'nan is not a number' $option nan
+done
+for command in run races; do expect 2 err '-1 is negative' "$command" --seed -1; done
 printf '[run]\nvcpus = 6\npin = "each"\n' >"$tmp/good.toml"
 expect 0 out '"vcpus": 6' --config "$tmp/good.toml" run unicast --cpus 1 --dry-run
 expect 0 out '"pin": "each"' run unicast --cpus 1 --dry-run --config "$tmp/good.toml"
@@ -111,6 +120,8 @@ expect 2 err '/schema' run --resume "$tmp/plan"
 echo '{"schema": "dyield.plan/1", "command": [], "arguments": {"workload": "unicast", "cpus": "1", "seeds": "5"}}' >"$tmp/plan/plan.json"
 expect 0 out '5 run(s)' run --resume "$tmp/plan" --dry-run
 expect 0 out '9 run(s)' run --resume "$tmp/plan" --seeds 9 --dry-run
+echo '{"schema": "dyield.plan/1", "command": [], "arguments": {"workload": "unicast", "cpus": "1", "side": ["a=x y", "b=z"]}}' >"$tmp/plan/plan.json"
+expect 0 out 'seed 1: a b' run --resume "$tmp/plan" --dry-run
 expect 2 err 'not --vcpus' run --resume "$tmp/plan" --vcpus 9 --dry-run
 
 # --- watch, as far as it goes without KVM ---

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/numbers.h"
 #include "base/privileges.h"
 #include "cli/kernel_log.h"
 #include "cli/run_command.h"
@@ -183,6 +184,7 @@ void add_races_command(CLI::App& app,
       ->check(CLI::Range(1, 10000000))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Of the first round; each has the next one")
+      ->check(not_negative())
       ->capture_default_str();
   command->add_option("--vcpus", options->vcpus, "Most vCPUs that a VM begins with")
       ->check(CLI::Range(2, 64))
@@ -193,7 +195,7 @@ void add_races_command(CLI::App& app,
       ->delimiter(',')
       ->check(CLI::IsMember(names(acts())));
   command->add_option("--limit", options->limit, "Seconds for one round, until it is a hang")
-      ->check(CLI::Range(0.1, 3600.0))
+      ->check(number_between(0.1, 3600))
       ->capture_default_str();
   command->add_option("--payload", options->payload, "Guest image to use")->type_name("FILE");
   command->add_flag("--no-kernel-log", options->no_kernel_log,

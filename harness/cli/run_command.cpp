@@ -20,6 +20,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/numbers.h"
 #include "base/privileges.h"
 #include "base/read_file.h"
 #include "cli/kernel_log.h"
@@ -218,7 +219,7 @@ Json arguments_of(const CLI::App& sub) {
     if (std::ranges::find(kNotInPlan, name) != kNotInPlan.end()) continue;
     if (option->get_expected_max() == 0) {
       arguments[name] = option->count() > 0;
-    } else if (option->get_expected_max() > 1) {
+    } else if (option->get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll) {
       arguments[name] = option->results();
     } else if (option->count() > 0) {
       arguments[name] = option->results().back();
@@ -569,18 +570,20 @@ void add_options(CLI::App& sub, Options& options) {
                  "Percent of the CPUs' time that each VM may have, by cgroup; 0 for no limit")
       ->check(CLI::Range(0, 100))
       ->capture_default_str();
-  sub.add_option("--seed", options.seed, "Of the first run")->capture_default_str();
+  sub.add_option("--seed", options.seed, "Of the first run")
+      ->check(not_negative())
+      ->capture_default_str();
   sub.add_option("--seeds", options.seeds, "Runs, each with the next seed and fresh VMs")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
   sub.add_option("--duration", options.duration, "Seconds that count")
-      ->check(CLI::Range(0.001, 86400.0))
+      ->check(number_between(0.001, 86400))
       ->capture_default_str();
   sub.add_option("--warmup", options.warmup, "Seconds before them that do not")
-      ->check(CLI::Range(0.0, 3600.0))
+      ->check(number_between(0, 3600))
       ->capture_default_str();
   sub.add_option("--limit", options.limit, "Seconds for the rest of a run, until it is a hang")
-      ->check(CLI::Range(0.1, 3600.0))
+      ->check(number_between(0.1, 3600))
       ->capture_default_str();
   sub.add_option("--think", options.think, "Mean units of work that a sender does between steps")
       ->check(CLI::Range(0, 1000000))
@@ -606,7 +609,8 @@ void add_options(CLI::App& sub, Options& options) {
                  "A side to compare, given twice: NAME=COMMAND, where the shell's COMMAND switches "
                  "the machine to it before its runs")
       ->type_name("NAME=COMMAND")
-      ->expected(1, 2)
+      ->expected(1)
+      ->allow_extra_args(false)
       ->take_all();
   sub.add_option("--order", options.order,
                  "Of the sides: abba (A B, B A, ...), or random within each seed")
@@ -637,7 +641,8 @@ void add_options(CLI::App& sub, Options& options) {
                              "{}",
                              fmt::join(pv_names(), ",")))
       ->delimiter(',')
-      ->expected(1, 32)
+      ->expected(1)
+      ->allow_extra_args(false)
       ->take_all()
       ->type_name("NAME,...");
   sub.add_flag("--xapic", options.xapic, "Hide x2APIC from a Linux guest");
