@@ -151,6 +151,7 @@ TEST_F(ResultTest, RefusesEveryKindOfWrongField) {
       {"/tool/version", [](Json& j) { j["tool"].erase("version"); }},
       {"/tool/command/1", [](Json& j) { j["tool"]["command"][1] = 5; }},
       {"/environment", [](Json& j) { j["environment"] = nullptr; }},
+      {"/environment/cpu_model", [](Json& j) { j["environment"]["cpu_model"] = 7; }},
       {"/environment/lab/emulated", [](Json& j) { j["environment"]["lab"]["emulated"] = "yes"; }},
       {"/environment/lab/machine", [](Json& j) { j["environment"]["lab"].erase("machine"); }},
       {"/dimensions/workload", [](Json& j) { j["dimensions"].erase("workload"); }},
@@ -259,6 +260,8 @@ TEST_F(ResultTest, LoadsAFolderInOrderAndPassesOverOtherJson) {
   put("other.json", R"({"schema": "dyield.compare/1"})");
   put("list.json", "[1, 2]");
   put("notes.txt", "no JSON");
+  fs::create_symlink("self.json", folder_ / "self.json");
+  fs::create_symlink("nothing.json", folder_ / "c.json");
   const auto results = load_results(folder_);
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[0].path, folder_ / "a/z.json");
