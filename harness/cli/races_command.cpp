@@ -43,9 +43,10 @@ std::string footer() {
   return text +
          "What KVM answers is counted. EIO says that KVM has given the VM up: for an SMI, while "
          "the\n"
-         "guest had no memory, or for a bug, which is in the kernel's log. A round that does not\n"
-         "end, or a report in the kernel's log, ends the command with exit code 1 and the seed of\n"
-         "the round. Ctrl-C ends it after the round under way.\n\n"
+         "guest had no memory, or for a bug, which is in the kernel's log. A report in the\n"
+         "kernel's log ends the command with exit code 1, a round that does not end with 124, "
+         "both\n"
+         "with the seed of the round. Ctrl-C ends it after the round under way.\n\n"
          "Examples:\n"
          "  dyield races --rounds 1000\n"
          "  dyield races --seed 4711 --rounds 1 -v         # that round again\n"

@@ -13,18 +13,23 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <latch>
 #include <memory>
 #include <mutex>
 #include <numeric>
 #include <optional>
+#include <semaphore>
 #include <set>
 #include <thread>
 #include <utility>
 
 #include "base/error.h"
 #include "base/privileges.h"
+#include "base/read_file.h"
 #include "base/thread.h"
 #include "bpf/probes_loader.h"
 #include "engine/cpu_quota.h"
@@ -74,6 +79,8 @@ constexpr int kKickSignal = SIGUSR1;
 // Descriptors of a VM apart from its vCPUs: itself and its doorbells. And of a
 // run: BPF, the loop, files; generous, for they are few.
 constexpr std::uint64_t kFilesPerVm = 4, kOtherFiles = 128;
+// For threads to end, whatever --limit is: a thousand of them take their time.
+constexpr std::chrono::seconds kLeastTimeToStop(10);
 // A vCPU thread only runs KVM_RUN; at its worst it words one error.
 constexpr std::size_t kStackSize = 128 * 1024;
 // A sentence names no more stuck vCPUs than these.
@@ -295,6 +302,7 @@ class Runner {
           registered_->count_down();
           go_->wait();
           vcpu_main(v, i);
+          ended_threads_.release();
         }));
       }
     }
@@ -368,8 +376,30 @@ class Runner {
       for (Vcpu& vcpu : vm->vcpus()) vcpu.kick();
     }
     for (std::thread& thread : threads_) pthread_kill(thread.native_handle(), kKickSignal);
+    const auto until =
+        EventLoop::Clock::now() + std::max<nanoseconds>(config_.limit, kLeastTimeToStop);
+    for (std::size_t i = 0; i < threads_.size(); i++) {
+      if (!ended_threads_.try_acquire_until(until)) give_up();
+    }
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
+  }
+
+  // A thread that does not come back from the kernel cannot be waited for, and uses what the
+  // rest of this process would free.
+  [[noreturn]] void give_up() const {
+    const auto task = [this](std::size_t slot) {
+      return std::filesystem::path(fmt::format("/proc/self/task/{}", tids_[slot]));
+    };
+    std::error_code error;
+    std::size_t slot = 0;
+    while (slot + 1 < tids_.size() && !std::filesystem::exists(task(slot), error)) slot++;
+    spdlog::critical(
+        "VM {} vCPU {} of seed {} does not come back from the kernel ({}); see the kernel's log "
+        "(dmesg), and restart the machine if the process cannot be killed.",
+        slot / config_.vcpus, slot % config_.vcpus, config_.seed, first_line(task(slot) / "wchan"));
+    std::fflush(nullptr);
+    std::_Exit(static_cast<int>(ExitCode::kTimeout));
   }
 
   void collect();
@@ -406,6 +436,7 @@ class Runner {
   std::vector<pid_t> tids_;
   std::unique_ptr<std::latch> registered_;  // every vCPU thread has stated its ID
   std::unique_ptr<std::latch> go_;
+  std::counting_semaphore<> ended_threads_{0};
   std::vector<std::thread> threads_;
 };
 
