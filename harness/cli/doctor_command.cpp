@@ -23,6 +23,7 @@
 #include "base/read_file.h"
 #include "bpf/loading.h"
 #include "bpf/probes_loader.h"
+#include "cli/cpus.h"
 #include "cli/kernel_log.h"
 #include "cli/run_command.h"
 #include "engine/environment.h"

@@ -2,7 +2,6 @@
 #include "cli/run_command.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <signal.h>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
@@ -23,6 +22,7 @@
 #include "base/numbers.h"
 #include "base/privileges.h"
 #include "base/read_file.h"
+#include "cli/cpus.h"
 #include "cli/kernel_log.h"
 #include "cli/session.h"
 #include "engine/environment.h"
@@ -386,6 +386,8 @@ RunConfig run_config(const Options& options) {
   config.vms = options.vms;
   config.cpus = choose_cpus(options.cpus);
   config.pin = options.pin == "each" ? Pin::kEach : Pin::kNone;
+  if (config.pin == Pin::kNone)
+    refuse_isolated(config.cpus, parse_cpu_list(first_line("/sys/devices/system/cpu/isolated")));
   config.quota = options.quota;
   config.warmup = seconds(options.warmup);
   config.duration = seconds(options.duration);
@@ -661,22 +663,6 @@ void add_options(CLI::App& sub, Options& options) {
 }
 
 }  // namespace
-
-std::vector<int> choose_cpus(std::uint32_t wanted) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof set, &set);
-  std::vector<int> cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (CPU_ISSET(cpu, &set) && (wanted == 0 || cpus.size() < wanted)) cpus.push_back(cpu);
-  }
-  if (cpus.size() < wanted) {
-    throw Error(ExitCode::kSkipped, fmt::format("--cpus {} asks for more CPUs than the {} that "
-                                                "this process may use; ask for fewer.",
-                                                wanted, cpus.size()));
-  }
-  return cpus;
-}
 
 fs::path find_payload(const std::string& given) {
   return find_beside(given, "payload.elf", "guest payload", "make harness", "--payload");
