@@ -80,6 +80,13 @@ expect 2 err '--order' run unicast --order sorted --dry-run
 expect 2 err 'NAME=COMMAND' run unicast --side nonsense --side b=true --cpus 1 --dry-run
 expect 2 err '--ci-metric speed' run unicast --ci-metric speed --cpus 1 --dry-run
 expect 2 err '--until-ci' run unicast --until-ci much --cpus 1 --dry-run
+expect 2 err '--max-seeds 3' run unicast --until-ci 2% --max-seeds 3 --cpus 1 --dry-run
+expect 0 out '150 run(s)' run unicast --until-ci 2% --seeds 150 --cpus 1 --dry-run
+for option in '--audit --no-probes' --xapic '--hide-pv all' '--guest-memory 64' '--guest-append x' '--guest-kernel x' \
+  '--guest-initramfs x' '--guest-modules x'; do
+  # shellcheck disable=SC2086 # several words
+  expect 2 err "${option%% *} would change nothing" run unicast --cpus 1 --dry-run $option
+done
 expect 2 err 'name a folder' run unicast --side a=true --side b=true -o sides.json --cpus 1 --dry-run
 expect 2 err 'its folder does not exist' run unicast --cpus 1 -o "$tmp/no/x.json"
 expect 2 err 'plan.json is missing' run --resume "$tmp"

@@ -50,7 +50,7 @@ struct Options {
   std::string fault = "none";
   std::string label, output, payload, series_hash, base;
   std::string until_ci, ci_metric = "shootdowns", order = "abba";
-  std::uint64_t max_seeds = 100;
+  std::optional<std::uint64_t> max_seeds;
   std::vector<std::string> sides;
   std::string resume;
   bool aa = false;
@@ -372,12 +372,36 @@ void set_up(const SideSpec& side) {
                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), side.setup));
 }
 
+// An option that would change nothing is a mistake. Throws Error (kUsage).
+void refuse_without_effect(const Options& options) {
+  const auto refuse = [](std::string_view option, const std::string& why) {
+    throw Error(ExitCode::kUsage, fmt::format("{} would change nothing: {}.", option, why));
+  };
+  if (options.audit && options.no_probes)
+    refuse("--audit", "it counts what the probes count once more; leave out --no-probes");
+  if (find_workload(options.workload).linux_guest()) return;
+  for (const auto& [option, given] :
+       {std::pair("--xapic", options.xapic), std::pair("--hide-pv", !options.hide_pv.empty()),
+        std::pair("--guest-memory", options.guest_memory.has_value()),
+        std::pair("--guest-append", !options.guest_append.empty()),
+        std::pair("--guest-kernel", !options.guest_kernel.empty()),
+        std::pair("--guest-initramfs", !options.guest_initramfs.empty()),
+        std::pair("--guest-modules", !options.guest_modules.empty())}) {
+    if (given) {
+      refuse(option, fmt::format("it is about Linux guests, and {} runs in another; leave it out, "
+                                 "or take a linux-... workload",
+                                 options.workload));
+    }
+  }
+}
+
 RunConfig run_config(const Options& options) {
   const auto seconds = [](double value) {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
         std::chrono::duration<double>(value));
   };
   RunConfig config;
+  refuse_without_effect(options);
   const WorkloadInfo& workload = find_workload(options.workload);
   const FaultInfo& fault = find_fault(options.fault);
   check_workload(workload, options.vcpus, options.vms, fault);
@@ -421,7 +445,15 @@ Session session_of(const Options& options) {
     session.until = parse_fraction("--until-ci", options.until_ci);
     // Fewer have no interval.
     session.seeds = std::max<std::uint64_t>(session.seeds, kMinPairs);
-    session.max_seeds = std::max(options.max_seeds, session.seeds);
+    if (options.max_seeds && *options.max_seeds < session.seeds) {
+      throw Error(
+          ExitCode::kUsage,
+          fmt::format("--max-seeds {} is too few: there will be {} seeds at the least, as "
+                      "{}; ask for more.",
+                      *options.max_seeds, session.seeds,
+                      session.seeds == options.seeds ? "--seeds says" : "fewer have no interval"));
+    }
+    session.max_seeds = options.max_seeds.value_or(std::max<std::uint64_t>(100, session.seeds));
   }
   if (!session.sides.empty() && !options.output.empty() && !is_run_directory(options.output)) {
     throw Error(ExitCode::kUsage,
@@ -601,9 +633,9 @@ void add_options(CLI::App& sub, Options& options) {
                  "Add seeds until the 95 % interval is within this of the mean (of the ratio of "
                  "two sides), such as 2%")
       ->type_name("FRACTION");
-  sub.add_option("--max-seeds", options.max_seeds, "The cap of --until-ci")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
+  sub.add_option("--max-seeds", options.max_seeds,
+                 "The cap of --until-ci (default: 100, and not below --seeds)")
+      ->check(CLI::Range(1, 100000));
   sub.add_option("--ci-metric", options.ci_metric, "The metric of --until-ci")
       ->type_name("METRIC")
       ->capture_default_str();

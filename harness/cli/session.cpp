@@ -120,6 +120,22 @@ std::vector<Pair> values(const std::vector<Side>& sides, const MetricInfo& metri
   return all;
 }
 
+// Throws if no run has the metric: its interval would never be narrow.
+void require_metric(const std::vector<Side>& sides, const MetricInfo& metric) {
+  bool runs = false;
+  for (const Side& side : sides) {
+    for (const auto& [seed, counts] : side.complete()) {
+      if (metric_value(metric, counts)) return;
+      runs = true;
+    }
+  }
+  if (!runs) return;
+  throw Error(ExitCode::kUsage,
+              fmt::format("--until-ci: no run has the metric {}; name one with --ci-metric that "
+                          "this workload has, in its results under \"counts\" and \"metrics\".",
+                          metric.name));
+}
+
 // Keeps the kernel's words; one that tells of a defect goes into the run.
 void keep_kernel_log(const Session& session, const World& world, Run& run) {
   const std::string lines = world.kernel_log();
@@ -148,6 +164,7 @@ SessionResult run_session(const Session& session, const World& world) {
   static_cast<void>(world.kernel_log());
   for (std::uint64_t block = 0; ended.empty(); block++) {
     std::optional<double> width;
+    if (session.until && block > 0) require_metric(sides, *session.metric);
     if (session.until && block >= session.seeds) {
       width = relative_half_width(values(sides, *session.metric), sides.size() > 1);
       const std::string interval =

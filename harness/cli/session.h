@@ -55,7 +55,8 @@ bool is_run_directory(const std::filesystem::path& output);
 // Runs what is not done yet, up to a run that is not complete and does not say to go on.
 // After each run everything so far is on disk.
 // Throws Error: kEnvironment if the machine is not the one that a side's
-// earlier runs were made on, and what `World` throws.
+// earlier runs were made on, kUsage if the runs have no `metric` that `until` is about,
+// and what `World` throws.
 SessionResult run_session(const Session& session, const World& world);
 
 }  // namespace dyield

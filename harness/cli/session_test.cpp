@@ -170,6 +170,21 @@ TEST_F(SessionTest, AddsSeedsUntilTheIntervalIsNarrowOrTheCapIsReached) {
   EXPECT_THAT(capped.sides[0].ended, HasSubstr("the cap of"));
 }
 
+TEST_F(SessionTest, RefusesAMetricThatNoRunHasBehindTheFirstBlock) {
+  session_.sides = {{"x", "A"}, {"y", "B"}};
+  session_.until = 0.02;
+  session_.max_seeds = 500;
+  session_.metric = find_metric("recall");
+  try {
+    run_session(session_, world_);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("no run has the metric recall"));
+  }
+  EXPECT_EQ(log_, (std::vector<std::string>{"setup A", "A10", "setup B", "B10"}));
+}
+
 TEST_F(SessionTest, ARunThatFailsEndsItAndIsRunAgainOnResume) {
   session_.output = folder_ / "r";
   const auto good = world_.run;
