@@ -16,7 +16,7 @@ enum class ExitCode : int {
   kUsage = 2,        // the command line or an input file is wrong
   kEnvironment = 3,  // this machine lacks something that dyield needs
   kSkipped = 4,      // a named condition is not met, nothing was run
-  kTimeout = 124,    // a time limit ended the command, as in timeout(1)
+  kTimeout = 124,    // a time limit ended the command, as in timeout(1): KVM does not come back
 };
 
 // An error that reaches the user as one sentence: what failed, with what, and

@@ -10,6 +10,8 @@
 
 #include <array>
 #include <cstdarg>
+#include <filesystem>
+#include <system_error>
 
 #include "base/error.h"
 
@@ -91,6 +93,23 @@ void require_kvm(const RunningTypes& types) {
   throw Error(ExitCode::kEnvironment,
               "The running kernel's BTF has no kvm_vcpu_on_spin(): KVM is not loaded, or it was "
               "built without BTF; dyield doctor says what to do.");
+}
+
+std::string foreign_pid_namespace() {
+  constexpr std::uint32_t kInitial = 0xEFFFFFFC;  // PROC_PID_INIT_INO, include/linux/proc_ns.h
+  std::error_code error;
+  std::string space = std::filesystem::read_symlink("/proc/self/ns/pid", error).string();
+  return error || space == fmt::format("pid:[{}]", kInitial) ? "" : space;
+}
+
+void require_host_pids() {
+  const std::string space = foreign_pid_namespace();
+  if (space.empty()) return;
+  throw Error(ExitCode::kEnvironment,
+              fmt::format("The BPF probes know threads by the host's IDs, and this process is in a "
+                          "PID namespace of its own ({}); run it in the host's (a container needs "
+                          "--pid=host).{}{}",
+                          space, *advice_at_end() == '\0' ? "" : " ", advice_at_end()));
 }
 
 void for_each_loaded(

@@ -68,6 +68,12 @@ void choose_processes(bpf_map* map, const std::vector<pid_t>& processes);
 // Throws Error (kEnvironment) if the running KVM cannot be found by its types.
 void require_kvm(const RunningTypes& types);
 
+// This process's PID namespace, such as "pid:[4026532178]", if it is not the initial one, by whose
+// IDs BPF programs know a thread; else empty.
+std::string foreign_pid_namespace();
+// Throws Error (kEnvironment) if there is one: no thread would be found, and nothing counted.
+void require_host_pids();
+
 // Events that a program of the object missed, because it was under way on that CPU.
 std::uint64_t missed_events(bpf_object* object);
 

@@ -21,6 +21,7 @@ namespace dyield {
 Probes::Probes(const Config& config) : config_(config) {
   static_assert(sizeof(dyield_counts) % 8 == 0, "array maps round values up to 8 bytes");
   begin_loading("--no-probes runs without them.");
+  require_host_pids();
   skeleton_.reset(probes_bpf::open());
   if (!skeleton_) fail_loading("open", errno);
   const std::uint32_t slots = config.vms * config.vcpus;

@@ -50,6 +50,11 @@ expect 2 err '/nonexistent' compare /nonexistent /nonexistent
 expect 2 err '/nonexistent' report /nonexistent /nonexistent
 expect 2 err '--format' report --format pdf a b
 expect 0 out 'kcidb' report --help
+results=$(dirname "$0")/../compare/testdata
+for command in compare report; do
+  check "$command writes a file" "$dyield" -q "$command" -o "$tmp/of-$command" "$results/mainline.json" "$results/patched.json"
+  check "$command has written the file" test -s "$tmp/of-$command"
+done
 expect 0 out '"group": "guard"' list --json
 expect 0 out 'cpu_model: ' env
 expect 0 out 'topology/cores: ' env
@@ -75,7 +80,15 @@ expect 2 err '--order' run unicast --order sorted --dry-run
 expect 2 err 'NAME=COMMAND' run unicast --side nonsense --side b=true --cpus 1 --dry-run
 expect 2 err '--ci-metric speed' run unicast --ci-metric speed --cpus 1 --dry-run
 expect 2 err '--until-ci' run unicast --until-ci much --cpus 1 --dry-run
+expect 2 err '--max-seeds 3' run unicast --until-ci 2% --max-seeds 3 --cpus 1 --dry-run
+expect 0 out '150 run(s)' run unicast --until-ci 2% --seeds 150 --cpus 1 --dry-run
+for option in '--audit --no-probes' --xapic '--hide-pv all' '--guest-memory 64' '--guest-append x' '--guest-kernel x' \
+  '--guest-initramfs x' '--guest-modules x'; do
+  # shellcheck disable=SC2086 # several words
+  expect 2 err "${option%% *} would change nothing" run unicast --cpus 1 --dry-run $option
+done
 expect 2 err 'name a folder' run unicast --side a=true --side b=true -o sides.json --cpus 1 --dry-run
+expect 2 err 'its folder does not exist' run unicast --cpus 1 -o "$tmp/no/x.json"
 expect 2 err 'plan.json is missing' run --resume "$tmp"
 expect 2 err 'workload (or --resume)' run
 # A dry run of random blocks depends on the seed alone.
@@ -84,6 +97,15 @@ expect 2 err 'workload (or --resume)' run
 check 'the same seed gives the same random order' cmp -s "$tmp/one" "$tmp/two"
 check 'a random order has both orders in it' eval "grep -q ': a b' '$tmp/one' && grep -q ': b a' '$tmp/one'"
 
+# The workload may come last, and no number is not a number or wrapped round.
+expect 0 out 'seed 1: a b' run --cpus 1 --dry-run --side a=true --side b=true unicast
+expect 2 err 'linux-nonsense' run --hide-pv all,steal-time linux-nonsense
+for option in 'run --duration' 'run --warmup' 'run --limit' 'watch --interval' 'races --limit' "record -o $tmp/no.rec --duration" \
+  'compare a b --margin'; do
+  # shellcheck disable=SC2086 # several words
+  expect 2 err 'nan is not a number' $option nan
+done
+for command in run races; do expect 2 err '-1 is negative' "$command" --seed -1; done
 printf '[run]\nvcpus = 6\npin = "each"\n' >"$tmp/good.toml"
 expect 0 out '"vcpus": 6' --config "$tmp/good.toml" run unicast --cpus 1 --dry-run
 expect 0 out '"pin": "each"' run unicast --cpus 1 --dry-run --config "$tmp/good.toml"
@@ -105,6 +127,8 @@ expect 2 err '/schema' run --resume "$tmp/plan"
 echo '{"schema": "dyield.plan/1", "command": [], "arguments": {"workload": "unicast", "cpus": "1", "seeds": "5"}}' >"$tmp/plan/plan.json"
 expect 0 out '5 run(s)' run --resume "$tmp/plan" --dry-run
 expect 0 out '9 run(s)' run --resume "$tmp/plan" --seeds 9 --dry-run
+echo '{"schema": "dyield.plan/1", "command": [], "arguments": {"workload": "unicast", "cpus": "1", "side": ["a=x y", "b=z"]}}' >"$tmp/plan/plan.json"
+expect 0 out 'seed 1: a b' run --resume "$tmp/plan" --dry-run
 expect 2 err 'not --vcpus' run --resume "$tmp/plan" --vcpus 9 --dry-run
 
 # --- watch, as far as it goes without KVM ---
@@ -129,7 +153,9 @@ expect 2 err '--output' record
 expect 2 err 'there is no such process' record -o "$tmp/y.rec" --pid 2147483647
 check 'no recording is begun of a process that is not there' test ! -e "$tmp/y.rec"
 expect 2 err '/nonexistent' record -o /nonexistent/y.rec
+echo earlier >"$tmp/y.rec"
 [ -e /sys/module/kvm ] || expect 3 err 'kvm_vcpu_on_spin' record -o "$tmp/y.rec"
+check 'a recording that does not begin leaves the earlier one' test "$(cat "$tmp/y.rec")" = earlier
 expect 0 out 'dyield replay yields.rec' replay --help
 expect 2 err '/nonexistent' replay /nonexistent
 expect 2 err 'dyield record has not written it' replay "$dyield"
@@ -153,6 +179,15 @@ if [ "$(id -u)" = 0 ]; then
     "$tmp/dyield" doctor >"$tmp/out" 2>&1 || status=$?
   check 'doctor misses the privileges of a user' test "$status" = 3
   check 'doctor says which' grep -q 'not met .*neither CAP_SYS_ADMIN nor CAP_BPF' "$tmp/out"
+  if unshare --pid --fork true 2>/dev/null; then
+    unshare --pid --fork "$dyield" doctor --no-trial >"$tmp/out" && status=0 || status=$?
+    check "doctor sees a container's PID namespace" grep -q '^not met  *PID namespace .*pid:\[' "$tmp/out"
+    check 'doctor calls for the host' test "$status" = 3
+    if [ -e /sys/kernel/btf/vmlinux ] && [ -e /sys/module/kvm ]; then
+      unshare --pid --fork "$dyield" watch --count 1 >/dev/null 2>"$tmp/err" && status=0 || status=$?
+      check "watch refuses to see nothing ($status, $(cat "$tmp/err"))" grep -q -- '--pid=host' "$tmp/err"
+    fi
+  fi
   (ulimit -n 64 && "$dyield" doctor >"$tmp/out") || true
   check 'doctor sees a low limit of open files' grep -q 'not met .*hard limit 64' "$tmp/out"
 fi

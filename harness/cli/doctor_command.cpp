@@ -21,7 +21,9 @@
 
 #include "base/color.h"
 #include "base/read_file.h"
+#include "bpf/loading.h"
 #include "bpf/probes_loader.h"
+#include "cli/cpus.h"
 #include "cli/kernel_log.h"
 #include "cli/run_command.h"
 #include "engine/environment.h"
@@ -177,6 +179,13 @@ Finding bpf_privileges() {
           some ? "CAP_BPF, CAP_PERFMON: not enough where kvm is a module; CAP_SYS_ADMIN is missing"
                : "neither CAP_SYS_ADMIN nor CAP_BPF with CAP_PERFMON",
           "sudo dyield run (--no-probes does without)"};
+}
+
+Finding pid_namespace() {
+  const std::string space = foreign_pid_namespace();
+  if (space.empty()) return {State::kMet, "the host's"};
+  return {State::kNotMet, space + " is not the host's, by whose IDs the probes know threads",
+          "run it outside of the container, or in one with --pid=host (--no-probes does without)"};
 }
 
 Finding perf_events() {
@@ -359,6 +368,7 @@ constexpr std::array kChecks = {
     Check{"BTF of the kernel", true, kernel_types},
     Check{"BTF of kvm", true, kvm_types},
     Check{"BPF privileges", true, bpf_privileges},
+    Check{"PID namespace", true, pid_namespace},
     Check{"locked memory", false, locked_memory},
     Check{"open files", false, open_files},
     Check{"perf events", false, perf_events},

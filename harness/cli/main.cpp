@@ -144,8 +144,9 @@ int run(int argc, char** argv) {
   });
   dyield::add_doctor_command(app, select);
   dyield::add_run_command(app, {argv, argv + argc}, select);
-  dyield::add_compare_command(app, select_reader);
-  dyield::add_report_command(app, select_confined(dyield::Files::kReadAndWrite));
+  const auto select_writer = select_confined(dyield::Files::kReadAndWrite);
+  dyield::add_compare_command(app, select_writer);
+  dyield::add_report_command(app, select_writer);
   dyield::add_watch_command(app, select);
   dyield::add_record_command(app, select);
   dyield::add_replay_command(app, select_reader);

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/numbers.h"
 #include "base/privileges.h"
 #include "cli/kernel_log.h"
 #include "cli/run_command.h"
@@ -42,9 +43,10 @@ std::string footer() {
   return text +
          "What KVM answers is counted. EIO says that KVM has given the VM up: for an SMI, while "
          "the\n"
-         "guest had no memory, or for a bug, which is in the kernel's log. A round that does not\n"
-         "end, or a report in the kernel's log, ends the command with exit code 1 and the seed of\n"
-         "the round. Ctrl-C ends it after the round under way.\n\n"
+         "guest had no memory, or for a bug, which is in the kernel's log. A report in the\n"
+         "kernel's log ends the command with exit code 1, a round that does not end with 124, "
+         "both\n"
+         "with the seed of the round. Ctrl-C ends it after the round under way.\n\n"
          "Examples:\n"
          "  dyield races --rounds 1000\n"
          "  dyield races --seed 4711 --rounds 1 -v         # that round again\n"
@@ -183,6 +185,7 @@ void add_races_command(CLI::App& app,
       ->check(CLI::Range(1, 10000000))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "Of the first round; each has the next one")
+      ->check(not_negative())
       ->capture_default_str();
   command->add_option("--vcpus", options->vcpus, "Most vCPUs that a VM begins with")
       ->check(CLI::Range(2, 64))
@@ -193,7 +196,7 @@ void add_races_command(CLI::App& app,
       ->delimiter(',')
       ->check(CLI::IsMember(names(acts())));
   command->add_option("--limit", options->limit, "Seconds for one round, until it is a hang")
-      ->check(CLI::Range(0.1, 3600.0))
+      ->check(number_between(0.1, 3600))
       ->capture_default_str();
   command->add_option("--payload", options->payload, "Guest image to use")->type_name("FILE");
   command->add_flag("--no-kernel-log", options->no_kernel_log,

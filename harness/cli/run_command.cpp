@@ -2,7 +2,7 @@
 #include "cli/run_command.h"
 
 #include <fmt/format.h>
-#include <sched.h>
+#include <signal.h>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/capability.h>
@@ -19,8 +19,10 @@
 #include <mutex>
 #include <utility>
 
+#include "base/numbers.h"
 #include "base/privileges.h"
 #include "base/read_file.h"
+#include "cli/cpus.h"
 #include "cli/kernel_log.h"
 #include "cli/session.h"
 #include "engine/environment.h"
@@ -48,7 +50,7 @@ struct Options {
   std::string fault = "none";
   std::string label, output, payload, series_hash, base;
   std::string until_ci, ci_metric = "shootdowns", order = "abba";
-  std::uint64_t max_seeds = 100;
+  std::optional<std::uint64_t> max_seeds;
   std::vector<std::string> sides;
   std::string resume;
   bool aa = false;
@@ -217,7 +219,7 @@ Json arguments_of(const CLI::App& sub) {
     if (std::ranges::find(kNotInPlan, name) != kNotInPlan.end()) continue;
     if (option->get_expected_max() == 0) {
       arguments[name] = option->count() > 0;
-    } else if (option->get_expected_max() > 1) {
+    } else if (option->get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll) {
       arguments[name] = option->results();
     } else if (option->count() > 0) {
       arguments[name] = option->results().back();
@@ -352,8 +354,16 @@ void log_to(const fs::path& file) {
 void set_up(const SideSpec& side) {
   if (side.setup.empty()) return;
   spdlog::debug("side {}: {}", side.name, side.setup);
+  // The runs' event loops have blocked them here, and the command would inherit that: Ctrl-C
+  // could not end it.
+  sigset_t set, before;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  pthread_sigmask(SIG_UNBLOCK, &set, &before);
   // What the command says is no result.
   const int status = std::system(("exec 1>&2\n" + side.setup).c_str());
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (status == 0) return;
   throw Error(
       ExitCode::kEnvironment,
@@ -362,12 +372,36 @@ void set_up(const SideSpec& side) {
                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), side.setup));
 }
 
+// An option that would change nothing is a mistake. Throws Error (kUsage).
+void refuse_without_effect(const Options& options) {
+  const auto refuse = [](std::string_view option, const std::string& why) {
+    throw Error(ExitCode::kUsage, fmt::format("{} would change nothing: {}.", option, why));
+  };
+  if (options.audit && options.no_probes)
+    refuse("--audit", "it counts what the probes count once more; leave out --no-probes");
+  if (find_workload(options.workload).linux_guest()) return;
+  for (const auto& [option, given] :
+       {std::pair("--xapic", options.xapic), std::pair("--hide-pv", !options.hide_pv.empty()),
+        std::pair("--guest-memory", options.guest_memory.has_value()),
+        std::pair("--guest-append", !options.guest_append.empty()),
+        std::pair("--guest-kernel", !options.guest_kernel.empty()),
+        std::pair("--guest-initramfs", !options.guest_initramfs.empty()),
+        std::pair("--guest-modules", !options.guest_modules.empty())}) {
+    if (given) {
+      refuse(option, fmt::format("it is about Linux guests, and {} runs in another; leave it out, "
+                                 "or take a linux-... workload",
+                                 options.workload));
+    }
+  }
+}
+
 RunConfig run_config(const Options& options) {
   const auto seconds = [](double value) {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(
         std::chrono::duration<double>(value));
   };
   RunConfig config;
+  refuse_without_effect(options);
   const WorkloadInfo& workload = find_workload(options.workload);
   const FaultInfo& fault = find_fault(options.fault);
   check_workload(workload, options.vcpus, options.vms, fault);
@@ -376,6 +410,8 @@ RunConfig run_config(const Options& options) {
   config.vms = options.vms;
   config.cpus = choose_cpus(options.cpus);
   config.pin = options.pin == "each" ? Pin::kEach : Pin::kNone;
+  if (config.pin == Pin::kNone)
+    refuse_isolated(config.cpus, parse_cpu_list(first_line("/sys/devices/system/cpu/isolated")));
   config.quota = options.quota;
   config.warmup = seconds(options.warmup);
   config.duration = seconds(options.duration);
@@ -409,7 +445,15 @@ Session session_of(const Options& options) {
     session.until = parse_fraction("--until-ci", options.until_ci);
     // Fewer have no interval.
     session.seeds = std::max<std::uint64_t>(session.seeds, kMinPairs);
-    session.max_seeds = std::max(options.max_seeds, session.seeds);
+    if (options.max_seeds && *options.max_seeds < session.seeds) {
+      throw Error(
+          ExitCode::kUsage,
+          fmt::format("--max-seeds {} is too few: there will be {} seeds at the least, as "
+                      "{}; ask for more.",
+                      *options.max_seeds, session.seeds,
+                      session.seeds == options.seeds ? "--seeds says" : "fewer have no interval"));
+    }
+    session.max_seeds = options.max_seeds.value_or(std::max<std::uint64_t>(100, session.seeds));
   }
   if (!session.sides.empty() && !options.output.empty() && !is_run_directory(options.output)) {
     throw Error(ExitCode::kUsage,
@@ -455,6 +499,8 @@ ExitCode run(const Options& options, const Json& arguments,
     return ExitCode::kOk;
   }
 
+  // Now rather than behind the first run.
+  if (!session.output.empty() && !is_run_directory(session.output)) check_writable(session.output);
   {
     const KvmSystem probe;
     if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty())
@@ -558,18 +604,20 @@ void add_options(CLI::App& sub, Options& options) {
                  "Percent of the CPUs' time that each VM may have, by cgroup; 0 for no limit")
       ->check(CLI::Range(0, 100))
       ->capture_default_str();
-  sub.add_option("--seed", options.seed, "Of the first run")->capture_default_str();
+  sub.add_option("--seed", options.seed, "Of the first run")
+      ->check(not_negative())
+      ->capture_default_str();
   sub.add_option("--seeds", options.seeds, "Runs, each with the next seed and fresh VMs")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
   sub.add_option("--duration", options.duration, "Seconds that count")
-      ->check(CLI::Range(0.001, 86400.0))
+      ->check(number_between(0.001, 86400))
       ->capture_default_str();
   sub.add_option("--warmup", options.warmup, "Seconds before them that do not")
-      ->check(CLI::Range(0.0, 3600.0))
+      ->check(number_between(0, 3600))
       ->capture_default_str();
   sub.add_option("--limit", options.limit, "Seconds for the rest of a run, until it is a hang")
-      ->check(CLI::Range(0.1, 3600.0))
+      ->check(number_between(0.1, 3600))
       ->capture_default_str();
   sub.add_option("--think", options.think, "Mean units of work that a sender does between steps")
       ->check(CLI::Range(0, 1000000))
@@ -585,9 +633,9 @@ void add_options(CLI::App& sub, Options& options) {
                  "Add seeds until the 95 % interval is within this of the mean (of the ratio of "
                  "two sides), such as 2%")
       ->type_name("FRACTION");
-  sub.add_option("--max-seeds", options.max_seeds, "The cap of --until-ci")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
+  sub.add_option("--max-seeds", options.max_seeds,
+                 "The cap of --until-ci (default: 100, and not below --seeds)")
+      ->check(CLI::Range(1, 100000));
   sub.add_option("--ci-metric", options.ci_metric, "The metric of --until-ci")
       ->type_name("METRIC")
       ->capture_default_str();
@@ -595,7 +643,8 @@ void add_options(CLI::App& sub, Options& options) {
                  "A side to compare, given twice: NAME=COMMAND, where the shell's COMMAND switches "
                  "the machine to it before its runs")
       ->type_name("NAME=COMMAND")
-      ->expected(1, 2)
+      ->expected(1)
+      ->allow_extra_args(false)
       ->take_all();
   sub.add_option("--order", options.order,
                  "Of the sides: abba (A B, B A, ...), or random within each seed")
@@ -626,7 +675,8 @@ void add_options(CLI::App& sub, Options& options) {
                              "{}",
                              fmt::join(pv_names(), ",")))
       ->delimiter(',')
-      ->expected(1, 32)
+      ->expected(1)
+      ->allow_extra_args(false)
       ->take_all()
       ->type_name("NAME,...");
   sub.add_flag("--xapic", options.xapic, "Hide x2APIC from a Linux guest");
@@ -645,22 +695,6 @@ void add_options(CLI::App& sub, Options& options) {
 }
 
 }  // namespace
-
-std::vector<int> choose_cpus(std::uint32_t wanted) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof set, &set);
-  std::vector<int> cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (CPU_ISSET(cpu, &set) && (wanted == 0 || cpus.size() < wanted)) cpus.push_back(cpu);
-  }
-  if (cpus.size() < wanted) {
-    throw Error(ExitCode::kSkipped, fmt::format("--cpus {} asks for more CPUs than the {} that "
-                                                "this process may use; ask for fewer.",
-                                                wanted, cpus.size()));
-  }
-  return cpus;
-}
 
 fs::path find_payload(const std::string& given) {
   return find_beside(given, "payload.elf", "guest payload", "make harness", "--payload");

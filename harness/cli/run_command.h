@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -16,10 +15,6 @@ namespace dyield {
 // `select` is given what to run.
 void add_run_command(CLI::App& app, std::vector<std::string> command,
                      const std::function<void(std::function<ExitCode()>)>& select);
-
-// The first `wanted` CPUs this process may use; all of them for 0. Throws Error
-// (kSkipped) if there are fewer.
-std::vector<int> choose_cpus(std::uint32_t wanted);
 
 // The guest image: the one given or, if that is empty, the one beside this
 // program. Throws Error (kUsage) if there is none.

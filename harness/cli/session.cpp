@@ -120,6 +120,22 @@ std::vector<Pair> values(const std::vector<Side>& sides, const MetricInfo& metri
   return all;
 }
 
+// Throws if no run has the metric: its interval would never be narrow.
+void require_metric(const std::vector<Side>& sides, const MetricInfo& metric) {
+  bool runs = false;
+  for (const Side& side : sides) {
+    for (const auto& [seed, counts] : side.complete()) {
+      if (metric_value(metric, counts)) return;
+      runs = true;
+    }
+  }
+  if (!runs) return;
+  throw Error(ExitCode::kUsage,
+              fmt::format("--until-ci: no run has the metric {}; name one with --ci-metric that "
+                          "this workload has, in its results under \"counts\" and \"metrics\".",
+                          metric.name));
+}
+
 // Keeps the kernel's words; one that tells of a defect goes into the run.
 void keep_kernel_log(const Session& session, const World& world, Run& run) {
   const std::string lines = world.kernel_log();
@@ -143,10 +159,12 @@ SessionResult run_session(const Session& session, const World& world) {
   std::optional<std::size_t> current;
   std::string ended;
   bool complete = true;
+  std::size_t partial = 0;
   // What the machine logged before is not these runs'.
   static_cast<void>(world.kernel_log());
   for (std::uint64_t block = 0; ended.empty(); block++) {
     std::optional<double> width;
+    if (session.until && block > 0) require_metric(sides, *session.metric);
     if (session.until && block >= session.seeds) {
       width = relative_half_width(values(sides, *session.metric), sides.size() > 1);
       const std::string interval =
@@ -188,12 +206,21 @@ SessionResult run_session(const Session& session, const World& world) {
       progress.ran();
       progress.clear();
       keep_kernel_log(session, world, run);
-      complete = run.status == RunStatus::kComplete;
-      if (!complete) ended = fmt::format("seed {}: {}", run.seed, run.reason);
+      if (run.status != RunStatus::kComplete) {
+        complete = false;
+        const std::string why = fmt::format("seed {}: {}", run.seed, run.reason);
+        if (run.go_on) {
+          spdlog::warn("{}", why);
+          partial++;
+        } else {
+          ended = why;
+        }
+      }
       side.add(std::move(run));
-      if (!complete) break;
+      if (!ended.empty()) break;
     }
   }
+  if (partial > 0) ended += fmt::format("; {} of the runs are partial", partial);
   SessionResult result;
   result.complete = complete;
   for (Side& side : sides) {

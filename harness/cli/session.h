@@ -46,15 +46,17 @@ struct World {
 
 struct SessionResult {
   std::vector<Result> sides;  // those that were begun, at least one
-  bool complete = false;      // no run failed or was interrupted
+  bool complete = false;      // every run
 };
 
 // Whether results go to a folder (and not to a single file or nowhere).
 bool is_run_directory(const std::filesystem::path& output);
 
-// Runs what is not done yet. After each run everything so far is on disk.
+// Runs what is not done yet, up to a run that is not complete and does not say to go on.
+// After each run everything so far is on disk.
 // Throws Error: kEnvironment if the machine is not the one that a side's
-// earlier runs were made on, and what `World` throws.
+// earlier runs were made on, kUsage if the runs have no `metric` that `until` is about,
+// and what `World` throws.
 SessionResult run_session(const Session& session, const World& world);
 
 }  // namespace dyield

@@ -170,6 +170,21 @@ TEST_F(SessionTest, AddsSeedsUntilTheIntervalIsNarrowOrTheCapIsReached) {
   EXPECT_THAT(capped.sides[0].ended, HasSubstr("the cap of"));
 }
 
+TEST_F(SessionTest, RefusesAMetricThatNoRunHasBehindTheFirstBlock) {
+  session_.sides = {{"x", "A"}, {"y", "B"}};
+  session_.until = 0.02;
+  session_.max_seeds = 500;
+  session_.metric = find_metric("recall");
+  try {
+    run_session(session_, world_);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("no run has the metric recall"));
+  }
+  EXPECT_EQ(log_, (std::vector<std::string>{"setup A", "A10", "setup B", "B10"}));
+}
+
 TEST_F(SessionTest, ARunThatFailsEndsItAndIsRunAgainOnResume) {
   session_.output = folder_ / "r";
   const auto good = world_.run;
@@ -190,6 +205,29 @@ TEST_F(SessionTest, ARunThatFailsEndsItAndIsRunAgainOnResume) {
   EXPECT_TRUE(result.complete);
   ASSERT_EQ(result.sides[0].runs.size(), 5U);
   EXPECT_EQ(result.sides[0].runs[3].seed, 12U);
+}
+
+TEST_F(SessionTest, ARunThatLostEventsDoesNotEndItAndIsRunAgainOnResume) {
+  session_.output = folder_ / "r";
+  const auto good = world_.run;
+  world_.run = [&](std::uint64_t seed, bool last) {
+    dyield::Run run = good(seed, last);
+    if (seed < 12) {
+      run.status = RunStatus::kPartial;
+      run.reason = "lost 1 event";
+      run.go_on = true;
+    }
+    return run;
+  };
+  const SessionResult some = run_session(session_, world_);
+  EXPECT_FALSE(some.complete);
+  EXPECT_THAT(some.sides[0].runs, SizeIs(4));
+  EXPECT_EQ(some.sides[0].ended, "all 4 seeds; 2 of the runs are partial");
+  session_.resume = true;
+  world_.run = good;
+  const SessionResult result = run_session(session_, world_);
+  EXPECT_TRUE(result.complete);
+  EXPECT_THAT(result.sides[0].runs, SizeIs(6));
 }
 
 TEST_F(SessionTest, ASideThatWasNotReachedHasNoResult) {

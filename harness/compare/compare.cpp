@@ -41,7 +41,7 @@ Key key_of(const Run& run) {
 // The runs of one side in one cell.
 struct CellSide {
   std::map<Key, Source> complete;
-  std::set<Key> failed;
+  std::map<Key, Source> failed;
   LeftOut left_out;
 };
 
@@ -64,7 +64,7 @@ void add_run(const Source& source, CellSide& side) {
     ++side.left_out.partial;
   } else if (run.status == RunStatus::kFailed) {
     ++side.left_out.failed;
-    side.failed.insert(key_of(run));
+    side.failed.emplace(key_of(run), source);
   } else if (const auto [it, added] = side.complete.emplace(key_of(run), source); !added) {
     if (it->second.run->counts != run.counts) fail_contradiction(it->second, source);
     ++side.left_out.repeated;
@@ -191,13 +191,18 @@ bool has_metric(const MetricInfo& metric, const CellSide& side, const std::vecto
 }
 
 Cell compare_cell(const Dimensions& dimensions, const CellSide& base, const CellSide& candidate) {
-  Cell cell{dimensions, {}, base.left_out, candidate.left_out, {}};
+  Cell cell{dimensions, {}, {}, base.left_out, candidate.left_out, {}};
   for (const auto& [key, source] : base.complete) {
-    const auto partner = candidate.complete.find(key);
-    if (partner == candidate.complete.end())
-      cell.base.unpaired.push_back(key.seed);
-    else
-      cell.runs.push_back({key.seed, key.block, source.index, partner->second.index});
+    const auto paired = [&key = key, &source = source](const auto& partner) {
+      return RunPair{key.seed, key.block, source.index, partner->second.index};
+    };
+    if (const auto partner = candidate.complete.find(key); partner != candidate.complete.end()) {
+      cell.runs.push_back(paired(partner));
+      continue;
+    }
+    cell.base.unpaired.push_back(key.seed);
+    if (const auto failed = candidate.failed.find(key); failed != candidate.failed.end())
+      cell.newly_failed.push_back(paired(failed));
   }
   for (const auto& [key, source] : candidate.complete)
     if (!base.complete.contains(key)) cell.candidate.unpaired.push_back(key.seed);
@@ -285,9 +290,10 @@ void check_environments(const SideCells& base, const SideCells& candidate,
     const auto other = candidate.find(dimensions);
     if (other == candidate.end()) continue;
     for (const auto& [key, source] : side.complete) {
-      const auto partner = other->second.complete.find(key);
-      if (partner != other->second.complete.end())
-        file_pairs.emplace(source.file, partner->second.file);
+      for (const auto* runs : {&other->second.complete, &other->second.failed}) {
+        if (const auto partner = runs->find(key); partner != runs->end())
+          file_pairs.emplace(source.file, partner->second.file);
+      }
     }
   }
   std::map<std::tuple<std::string, std::string, std::string>, std::size_t> differences;
@@ -320,17 +326,9 @@ void warn_of_kernels(const Side& side, std::string_view which, std::vector<std::
   }
 }
 
-// A candidate that fails where the base works cannot show up in any ratio.
-void warn_of_failures(const SideCells& base, const SideCells& candidate,
-                      std::vector<std::string>& warnings) {
+void warn_of_failures(const std::vector<Cell>& cells, std::vector<std::string>& warnings) {
   std::size_t failures = 0;
-  for (const auto& [dimensions, side] : candidate) {
-    const auto other = base.find(dimensions);
-    if (other == base.end()) continue;
-    failures += static_cast<std::size_t>(std::ranges::count_if(side.failed, [&](const Key& key) {
-      return other->second.complete.contains(key) && !side.complete.contains(key);
-    }));
-  }
+  for (const Cell& cell : cells) failures += cell.newly_failed.size();
   if (failures > 0) {
     warnings.push_back(
         fmt::format("the candidate failed in {} run(s) that the base completed", failures));
@@ -388,10 +386,12 @@ Family family_of(const MetricInfo& metric) {
   return metric.headline ? Family::kHeadline : Family::kOther;
 }
 
+bool Cell::regressed() const {
+  return !newly_failed.empty() || std::ranges::any_of(metrics, &MetricComparison::regressed);
+}
+
 bool Comparison::regressed() const {
-  return std::ranges::any_of(cells, [](const Cell& cell) {
-    return std::ranges::any_of(cell.metrics, &MetricComparison::regressed);
-  });
+  return std::ranges::any_of(cells, &Cell::regressed);
 }
 
 std::string Comparison::lab_note() const {
@@ -422,7 +422,9 @@ Comparison compare(const Input& base, const Input& candidate, const Criteria& cr
   }
   for (const auto& [dimensions, side] : cells_b)
     if (!cells_a.contains(dimensions)) comparison.only_candidate.push_back(dimensions);
-  if (std::ranges::all_of(comparison.cells, &std::vector<RunPair>::empty, &Cell::runs)) {
+  if (std::ranges::all_of(comparison.cells, [](const Cell& cell) {
+        return cell.runs.empty() && cell.newly_failed.empty();
+      })) {
     throw Error(ExitCode::kUsage,
                 fmt::format("\"{}\" and \"{}\" have no pair of complete runs with equal dimensions "
                             "and seed ({} cells on both sides, {} only in the base, {} only in the "
@@ -436,7 +438,7 @@ Comparison compare(const Input& base, const Input& candidate, const Criteria& cr
   std::ranges::sort(comparison.only_candidate, {}, display_order);
   warn_of_kernels(comparison.base, "base", comparison.warnings);
   warn_of_kernels(comparison.candidate, "candidate", comparison.warnings);
-  warn_of_failures(cells_a, cells_b, comparison.warnings);
+  warn_of_failures(comparison.cells, comparison.warnings);
   check_environments(cells_a, cells_b, comparison.warnings);
   judge_all(comparison);
   return comparison;

@@ -70,8 +70,13 @@ struct LeftOut {
 struct Cell {
   nlohmann::json dimensions;  // in the order of their names
   std::vector<RunPair> runs;  // in the order of seeds and blocks
+  // Runs that the base completed and that failed in the candidate: no ratio shows them.
+  std::vector<RunPair> newly_failed;
   LeftOut base, candidate;
   std::vector<MetricComparison> metrics;  // those that a paired run has, in the order of metrics()
+
+  // Is a gating metric worse, or has a run newly failed?
+  [[nodiscard]] bool regressed() const;
 };
 
 // Where a run comes from.
@@ -117,9 +122,9 @@ struct Criteria {
 
 // Pairs complete runs of equal dimensions, seed and block (`block` in a run's detail).
 // Throws Error (kUsage), naming what differs, if the sides ran on different hosts or
-// accelerators or in different dimensions, if there is no pair at all, or if one side
-// has complete runs of equal dimensions, seed and block with different counts. Does
-// not depend on the order of results and runs.
+// accelerators or in different dimensions, if there is no pair at all and no run that
+// newly failed, or if one side has complete runs of equal dimensions, seed and block with different
+// counts. Does not depend on the order of results and runs.
 Comparison compare(const Input& base, const Input& candidate, const Criteria& criteria);
 
 }  // namespace dyield

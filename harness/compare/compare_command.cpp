@@ -32,8 +32,8 @@ with a 95 % bootstrap interval. A metric is
   inconclusive   otherwise: more seeds can decide
 Random numbers come from constant seeds: the same runs give the same table.
 
-Exit code: 0 no regression, 1 a gating metric is worse, 2 nothing to compare, a refusal or
-a damaged file.
+Exit code: 0 no regression, 1 a gating metric is worse, or a run failed that the base completed,
+2 nothing to compare, a refusal or a damaged file.
 
 Examples:
   dyield compare results/base results/patched

@@ -23,7 +23,7 @@ struct CompareOptions {
 
 // Compares and writes the report to `out` or the output file; what a reader of
 // the table on `out` would see, warnings and regressions, is logged if there is
-// no such table. Returns kFailed if a gating metric regressed, else kOk. Throws Error.
+// no such table. Returns kFailed if something regressed, else kOk. Throws Error.
 ExitCode run_compare(const CompareOptions& options, std::ostream& out);
 
 // Registers `compare`. When the command line selects it, `select` is called with

@@ -151,6 +151,25 @@ TEST(Compare, RunThatFailedAndWasRepeatedIsUsed) {
   EXPECT_THAT(c.warnings, Not(::testing::Contains(HasSubstr("failed"))));
 }
 
+TEST(Compare, RunsThatNewlyFailAreARegression) {
+  const dyield::Run failed = broken(2, RunStatus::kFailed);
+  Result base = constant({{"work", 100}}), candidate = constant({{"work", 200}});
+  candidate.runs[1] = failed;
+  const auto c = compared({base}, {candidate});
+  EXPECT_TRUE(c.regressed());
+  const std::string sentence = "1 run failed that the base completed (seed 2) in unicast, 4 vCPUs";
+  EXPECT_THAT(regressions(c), ElementsAre(HasSubstr(sentence)));
+  EXPECT_THAT(render_table(c, {}),
+              AllOf(HasSubstr("REGRESSED: " + sentence), Not(HasSubstr("No regression"))));
+  EXPECT_TRUE(Json::parse(to_json_text(c))["regressed"]);
+  // Also when no run is left to compare; but not what fails in the base, too, or by the way.
+  EXPECT_TRUE(
+      compared({result("base", {run(2, {{"work", 5}})})}, {result("new", {failed})}).regressed());
+  EXPECT_FALSE(compared({candidate}, {candidate}).regressed());
+  candidate.runs[1].status = RunStatus::kPartial;
+  EXPECT_FALSE(compared({base}, {candidate}).regressed());
+}
+
 TEST(Compare, RefusesContradictingRunsOfOneSeed) {
   const Result one = result("base", {run(1, {{"work", 5}})});
   const Result other = result("base", {run(1, {{"work", 6}})});

@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "base/error.h"
+#include "base/numbers.h"
 #include "result/atomic_file.h"
 
 namespace dyield {
@@ -14,7 +15,7 @@ void add_report_options(CLI::App& command, Criteria& criteria, std::string& outp
   command
       .add_option("--margin", criteria.margin,
                   "fraction of the base, from 0 to 1, up to which a change counts as none")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(number_between(0, 1))
       ->type_name("FRACTION")
       ->capture_default_str();
   command.add_flag("--common", criteria.common_only, "leave out cells that one side lacks");
@@ -22,7 +23,6 @@ void add_report_options(CLI::App& command, Criteria& criteria, std::string& outp
 }
 
 void check(const Criteria& criteria) {
-  // "nan" passes CLI::Range.
   if (!(criteria.margin >= 0 && criteria.margin <= 1)) {
     throw Error(ExitCode::kUsage,
                 "The margin is not a fraction; give --margin a number from 0 to 1.");

@@ -244,6 +244,8 @@ std::vector<std::string> regressions(const Comparison& comparison) {
   const Scalars common = common_dimensions(comparison);
   std::vector<std::string> sentences;
   for (const Cell& cell : comparison.cells) {
+    if (const std::string text = newly_failed_text(cell); !text.empty())
+      sentences.push_back(fmt::format("{} in {}", text, title(cell.dimensions, common)));
     for (const MetricComparison& row : cell.metrics) {
       if (!row.regressed()) continue;
       sentences.push_back(

@@ -21,7 +21,8 @@ struct TableOptions {
 // Text from result files is stripped of control characters.
 std::string render_table(const Comparison& comparison, const TableOptions& options);
 
-// A line for each regression: the metric, its effect and the cell.
+// A line for each regression: the metric and its effect, or the runs that newly failed; and the
+// cell.
 std::vector<std::string> regressions(const Comparison& comparison);
 
 // Everything in the comparison with the raw pairs, as kCompareSchema. The same

@@ -98,6 +98,16 @@ std::string wrapped(std::string_view head, std::string_view text, std::size_t wi
 
 // ---- Cells ----
 
+std::string newly_failed_text(const Cell& cell) {
+  if (cell.newly_failed.empty()) return "";
+  std::string seeds;
+  for (const RunPair& run : cell.newly_failed)
+    seeds += fmt::format("{}{}", seeds.empty() ? "" : ", ", run.seed);
+  const bool one = cell.newly_failed.size() == 1;
+  return fmt::format("{} run{} failed that the base completed (seed{} {})",
+                     cell.newly_failed.size(), one ? "" : "s", one ? "" : "s", seeds);
+}
+
 std::string overcommit(const nlohmann::json& dimensions) {
   const auto number = [&](const char* key) { return dimensions.at(key).get<double>(); };
   return fmt::format("{:.3g}:1", number("vcpus") * number("vms") / number("cpus"));

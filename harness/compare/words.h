@@ -40,6 +40,8 @@ std::string list(const Scalars& scalars);  // "duration_s=0.4 think=256"
 Scalars common_dimensions(const Comparison& comparison);
 // "unicast, 6 vCPUs x 2 VMs on 4 CPUs = 3:1, pin none", and what is not common.
 std::string title(const nlohmann::json& dimensions, const Scalars& common);
+// "2 runs failed that the base completed (seeds 3, 7)"; empty if none did.
+std::string newly_failed_text(const Cell& cell);
 // vCPUs of all VMs over CPUs, as "3:1".
 std::string overcommit(const nlohmann::json& dimensions);
 

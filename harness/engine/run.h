@@ -53,4 +53,8 @@ struct Guests {
 // for what keeps the run from starting.
 Run run_once(const KvmSystem& system, const Guests& guests, const RunConfig& config);
 
+// What to say of a measurement that took longer than asked for; empty if it is near enough. The
+// metrics count what happened in it, and are compared as they are.
+std::string duration_note(std::chrono::nanoseconds asked, std::chrono::nanoseconds measured);
+
 }  // namespace dyield

@@ -23,11 +23,11 @@ void put(const fs::path& file, std::string_view text) {
   std::ofstream(file, std::ios::binary) << text;
 }
 
-std::string recording() {
+std::string recording(dyield_u16 chosen) {
   Recording made("7.3.4", true, UINT64_MAX);
   dyield_decision decision{};
   decision.vcpus = 4;
-  decision.chosen = 2;
+  decision.chosen = chosen;
   decision.yielded = 1;
   decision.tried = 1;
   decision.vector = 0xf0;
@@ -60,7 +60,9 @@ int main(int argc, char** argv) {
   put(folder / "payload/head.elf", read_file(argv[3]).value());
   const auto image = make_bzimage(64);
   put(folder / "bzimage/small", {reinterpret_cast<const char*>(image.data()), image.size()});
-  put(folder / "recording/three", recording());
+  put(folder / "recording/three", recording(2));
+  // Refused, though 0xffff alone is in order: it once was a state out of bounds.
+  put(folder / "recording/nobody", recording(0xffff));
   put(folder / "uart/bytes", {"\x84\x0a\x82\x01\x80h\x80i\x05\x00\x02\x00", 12});
   put(folder / "guest_memory/ones", {"\x00\x03\x01\x01\x01\x00\x00\x00\x00\x00\x00\x00", 12});
   put(folder / "kernel_log/record", "6,1234,5678901,-;kvm: word\n SUBSYSTEM=cpu\n");

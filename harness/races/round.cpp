@@ -71,7 +71,7 @@ class Watchdog {
                      seed, std::chrono::duration_cast<std::chrono::milliseconds>(limit).count(),
                      at_.load(), seed);
           std::fflush(nullptr);
-          std::_Exit(static_cast<int>(ExitCode::kFailed));
+          std::_Exit(static_cast<int>(ExitCode::kTimeout));
         })) {}
   ~Watchdog() {
     {

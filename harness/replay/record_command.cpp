@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/numbers.h"
 #include "base/privileges.h"
 #include "bpf/record_loader.h"
 #include "engine/environment.h"
@@ -73,8 +74,7 @@ ExitCode record(const RecordOptions& options) {
   utsname name{};
   ::uname(&name);
   Recording recording(name.release, collect_environment().contains("lab"), options.limit << 20);
-  // Now rather than after an hour: a folder that is not there, or not writable.
-  write_file_atomically(options.output, recording.text(0));
+  check_writable(options.output);
   EventLoop loop;
   loop.on_signals({SIGINT, SIGTERM, SIGHUP}, [&](int) { loop.stop(); });
   RecordProbes probes(options.pids, options.buffer << 10,
@@ -122,7 +122,7 @@ void add_record_command(CLI::App& app,
   command
       ->add_option("--duration", options->duration, "End after this many seconds (default: never)")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.01, 86400.0));
+      ->check(number_between(0.01, 86400));
   command->add_option("--limit", options->limit, "Largest size of the file, MiB")
       ->type_name("MIB")
       ->check(CLI::Range(1, 4096))

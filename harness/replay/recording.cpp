@@ -85,7 +85,8 @@ ReadRecording read_recording(const std::filesystem::path& path) {
     }
     if (rest.size() < record_size(decision.vcpus)) damaged(path, where + " is cut off");
     if (decision.me >= decision.vcpus ||
-        (decision.chosen >= decision.vcpus && decision.chosen != 0xffff) ||
+        (decision.chosen >= decision.vcpus &&
+         (decision.chosen != 0xffff || decision.yielded > 0)) ||
         decision.last_boosted >= DYIELD_RECORDING_VCPUS) {
       damaged(path, where + " names a vCPU that it does not have");
     }

@@ -92,6 +92,9 @@ TEST_F(RecordingTest, DamageIsNamed) {
     bad[record + field + 1] = 0x7f;
     EXPECT_THAT(error_of(bad), HasSubstr("decision 1 ")) << field;
   }
+  bad = good;
+  bad[record + offsetof(dyield_decision, yielded)] = 1;  // to nobody
+  EXPECT_THAT(error_of(bad), HasSubstr("decision 1 names a vCPU that it does not have"));
   EXPECT_THAT(error_of(good + good.substr(record)), HasSubstr("4 decisions of 2"));
 }
 

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <vector>
 
+#include "compare/table.h"
 #include "compare/words.h"
 #include "report/report.h"
 
@@ -299,8 +300,6 @@ std::string overview_html(const Comparison& comparison, std::size_t number) {
       why += fmt::format("{}{} {}", why.empty() ? "" : "<br>", row->metric->name,
                          effect_text(row->stats.effect));
     }
-    const bool regressed =
-        std::ranges::any_of(cell.metrics, [](const auto& row) { return row.regressed(); });
     out += fmt::format("<tr><th scope=\"row\"><a href=\"#k{}-{}\">{}</a></th>", number, i,
                        escaped(title(cell.dimensions, common_dimensions(comparison)))) +
            fmt::format("<td class=\"plot\">{}</td>", forest_plot(first, axis, comparison.margin)) +
@@ -308,10 +307,10 @@ std::string overview_html(const Comparison& comparison, std::size_t number) {
            cell_html("effect", effect_text(first.stats.effect)) +
            cell_html("95 % interval", interval_text(first.stats.effect)) +
            cell_html("explained by", why.empty() ? "-" : fmt::format("<span>{}</span>", why)) +
-           cell_html("verdict", regressed ? "<span class=\"regressed\">REGRESSED</span>"
-                                          : fmt::format("<span class=\"{}\">{}</span>",
-                                                        words(first.verdict).json,
-                                                        words(first.verdict).table)) +
+           cell_html("verdict", cell.regressed() ? "<span class=\"regressed\">REGRESSED</span>"
+                                                 : fmt::format("<span class=\"{}\">{}</span>",
+                                                               words(first.verdict).json,
+                                                               words(first.verdict).table)) +
            "</tr>\n";
   }
   return out + std::string(kTableEnd);
@@ -369,9 +368,10 @@ std::string render_html(const Comparisons& comparisons) {
     out += "<section>";
     if (comparisons.size() > 1)
       out += fmt::format("<h2>{} against {}</h2>\n", candidates[i], names(base));
-    out += fmt::format("<p class=\"{}\">{}</p>\n", comparison.regressed() ? "regressed" : "soft",
-                       comparison.regressed() ? "A gating metric regressed."
-                                              : "No regression shown in a gating metric.");
+    for (const std::string& regression : regressions(comparison))
+      out += fmt::format("<p class=\"regressed\">REGRESSED: {}</p>\n", escaped(regression));
+    if (!comparison.regressed())
+      out += "<p class=\"soft\">No regression shown in a gating metric.</p>\n";
     out += fmt::format(
         "<p class=\"soft\">All cells: {}. Margin {:g} %. better and worse: sign-flip test, p at "
         "most {:g} after Holm&#39;s correction, and a shift beyond the margin; no change: the "

@@ -38,22 +38,27 @@ std::string ktap_metric(const Cell& cell, const MetricComparison& row, std::size
                            decided ? "" : fmt::format(" # SKIP {}", words(row.verdict).table));
 }
 
+// The test that fails if runs newly failed.
+constexpr std::string_view kCompletion = "completion";
+
 std::string ktap_cell(const Cell& cell, std::size_t number, const std::string& name) {
   const auto gating = static_cast<std::size_t>(std::ranges::count_if(
       cell.metrics, [](const MetricComparison& row) { return row.metric->gating; }));
-  std::string out = fmt::format("  KTAP version 1\n  # Subtest: {}\n  1..{}\n", name, gating);
+  const bool broken = !cell.newly_failed.empty();
+  std::string out =
+      fmt::format("  KTAP version 1\n  # Subtest: {}\n  1..{}\n", name, gating + (broken ? 1 : 0));
   std::size_t tests = 0;
-  bool failed = false;
   bool decided = false;
   for (const MetricComparison& row : cell.metrics) {
     out += ktap_metric(cell, row, row.metric->gating ? ++tests : 0);
-    failed |= row.regressed();
     decided |=
         row.metric->gating && (row.verdict == Verdict::kBetter || row.verdict == Verdict::kWorse ||
                                row.verdict == Verdict::kNoChange);
   }
-  return out + fmt::format("{} {} {}{}\n", failed ? "not ok" : "ok", number, name,
-                           decided ? "" : " # SKIP no gating metric was decided");
+  if (broken)
+    out += fmt::format("  # {}\n  not ok {} {}\n", newly_failed_text(cell), ++tests, kCompletion);
+  return out + fmt::format("{} {} {}{}\n", cell.regressed() ? "not ok" : "ok", number, name,
+                           decided || broken ? "" : " # SKIP no gating metric was decided");
 }
 
 // ---- kcidb ----
@@ -105,18 +110,39 @@ Json effect_misc(const std::optional<Effect>& effect) {
   return misc;
 }
 
-Json test_json(const Comparison& comparison, const Cell& cell, const MetricComparison& row) {
-  const SourceFile& file = comparison.candidate.files.at(cell.runs.front().candidate_file);
-  const std::string workload = cell.dimensions.at("workload").get<std::string>();
+// A test of the candidate that ran from `file`, without its `misc`.
+Json test_json(const Comparison& comparison, const Cell& cell, const SourceFile& file,
+               std::string_view name, std::string_view said, std::string_view status) {
+  const std::string note = comparison.lab_note();
+  std::string dimensions;
+  for (const auto& [key, value] : cell.dimensions.items())
+    dimensions += fmt::format("{}{}={}", dimensions.empty() ? "" : ",", key, value.dump());
+  return Json{
+      {"build_id", kernel_id(file)},
+      {"id", fmt::format("{}/{}/{}/{}", kernel_id(file), fmt::join(comparison.base.kernels, ","),
+                         dimensions, name)},
+      {"origin", kOrigin},
+      {"environment",
+       Json{{"comment", note.empty() ? file.environment.value("cpu_model", "") : note},
+            {"misc", Json{{"emulated", !note.empty()}}}}},
+      {"path", fmt::format("dyield.{}.{}",
+                           path_part(cell.dimensions.at("workload").get<std::string>()), name)},
+      {"comment", printable(fmt::format("{}: {}", title(cell.dimensions, {}), said))},
+      {"status", status}};
+}
+
+Json sample_json(const Comparison& comparison, const RunPair& run) {
+  return Json{{"seed", run.seed},
+              {"base_command", command_text(comparison.base.files[run.base_file])},
+              {"candidate_command", command_text(comparison.candidate.files[run.candidate_file])}};
+}
+
+Json metric_test(const Comparison& comparison, const Cell& cell, const MetricComparison& row) {
   Json samples = Json::array();
   for (const Sample& sample : row.pairs) {
-    const RunPair& run = cell.runs[sample.run];
-    samples.push_back(
-        Json{{"seed", run.seed},
-             {"base", sample.values.a},
-             {"candidate", sample.values.b},
-             {"base_command", command_text(comparison.base.files[run.base_file])},
-             {"candidate_command", command_text(comparison.candidate.files[run.candidate_file])}});
+    Json& last = samples.emplace_back(sample_json(comparison, cell.runs[sample.run]));
+    last["base"] = sample.values.a;
+    last["candidate"] = sample.values.b;
   }
   Json misc{{"verdict", words(row.verdict).json},
             {"base_kernels", comparison.base.kernels},
@@ -125,26 +151,26 @@ Json test_json(const Comparison& comparison, const Cell& cell, const MetricCompa
             {"dimensions", Json(cell.dimensions)},
             {"samples", std::move(samples)}};
   if (row.adjusted_p) misc["p_adjusted"] = *row.adjusted_p;
-  const std::string note = comparison.lab_note();
-  std::string dimensions;
-  for (const auto& [key, value] : cell.dimensions.items())
-    dimensions += fmt::format("{}{}={}", dimensions.empty() ? "" : ",", key, value.dump());
-  Json test{
-      {"build_id", kernel_id(file)},
-      {"id", fmt::format("{}/{}/{}/{}", kernel_id(file), fmt::join(comparison.base.kernels, ","),
-                         dimensions, row.metric->name)},
-      {"origin", kOrigin},
-      {"environment",
-       Json{{"comment", note.empty() ? file.environment.value("cpu_model", "") : note},
-            {"misc", Json{{"emulated", !note.empty()}}}}},
-      {"path", fmt::format("dyield.{}.{}", path_part(workload), row.metric->name)},
-      {"comment",
-       printable(fmt::format("{}: {} {} {}, {}", title(cell.dimensions, {}), row.metric->name,
-                             effect_text(row.stats.effect), interval_text(row.stats.effect),
-                             words(row.verdict).table))},
-      {"status", status(row)},
-      {"misc", std::move(misc)}};
+  Json test =
+      test_json(comparison, cell, comparison.candidate.files.at(cell.runs.front().candidate_file),
+                row.metric->name,
+                fmt::format("{} {} {}, {}", row.metric->name, effect_text(row.stats.effect),
+                            interval_text(row.stats.effect), words(row.verdict).table),
+                status(row));
+  test["misc"] = std::move(misc);
   if (row.stats.b) test["number"] = Json{{"value", row.stats.b->mean}, {"unit", row.metric->unit}};
+  return test;
+}
+
+Json completion_test(const Comparison& comparison, const Cell& cell) {
+  Json test = test_json(comparison, cell,
+                        comparison.candidate.files.at(cell.newly_failed.front().candidate_file),
+                        kCompletion, newly_failed_text(cell), "FAIL");
+  Json samples = Json::array();
+  for (const RunPair& run : cell.newly_failed) samples.push_back(sample_json(comparison, run));
+  test["misc"] = Json{{"base_kernels", comparison.base.kernels},
+                      {"dimensions", Json(cell.dimensions)},
+                      {"samples", std::move(samples)}};
   return test;
 }
 
@@ -190,9 +216,9 @@ std::string render_kcidb(const Comparisons& comparisons) {
       builds.push_back(std::move(build));
     }
     for (const Cell& cell : comparison.cells) {
-      if (cell.runs.empty()) continue;
       for (const MetricComparison& row : cell.metrics)
-        tests.push_back(test_json(comparison, cell, row));
+        tests.push_back(metric_test(comparison, cell, row));
+      if (!cell.newly_failed.empty()) tests.push_back(completion_test(comparison, cell));
     }
   }
   const Json document{{"version", Json{{"major", 5}, {"minor", 0}}},

@@ -42,6 +42,13 @@ def few(path, runs):
     return result
 
 
+def newly_failed(path):
+    """The same result, whose first run failed."""
+    result = json.loads(path.read_text())
+    result["runs"][0].update(status="failed", reason="a reason")
+    return result
+
+
 def kunit(ktap, folder):
     (folder / "ktap").write_text(ktap)
     parsed = folder / "parsed.json"
@@ -62,6 +69,10 @@ def check_ktap(folder):
         (cell,) = parsed["sub_groups"]
         expect(f"{what}: the cell's name is \"{cell['name']}\"", "unicast, 4 vCPUs x 1 VM on 2 CPUs" in cell["name"])
         expect(f"{what}: {cell['test_cases']}", [t["name"] for t in cell["test_cases"]] == ["shootdowns", "work"])
+    failing = folder / "failing.json"
+    failing.write_text(json.dumps(newly_failed(PATCHED)))
+    parsed = kunit(report("ktap", MAINLINE, failing), folder)
+    expect(f"a run that newly failed: {parsed['misc']}", (parsed["misc"]["failed"], parsed["misc"]["errors"]) == (1, 0))
     good = report("ktap", MAINLINE, PATCHED)
     for damage in ("  1..2\n", "  1..3\n"), ("  ok 2 work", "  ok 3 work"), ("KTAP version 1\n1..1", "1..1"):
         parsed = kunit(good.replace(*damage, 1), folder)
@@ -76,6 +87,13 @@ def check_kcidb():
     def errors(document):
         return [error.message for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(document)]
     expect(f"kcidb's schema refuses {errors(good)[:3]}", not errors(good))
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as failing:
+        json.dump(newly_failed(PATCHED), failing)
+        failing.flush()
+        document = json.loads(report("kcidb", MAINLINE, failing.name))
+    expect(f"kcidb's schema refuses {errors(document)[:3]}", not errors(document))
+    expect("a run that newly failed is a failed test", [t["path"] for t in document["tests"] if t["status"] == "FAIL"]
+           == ["dyield.unicast.completion"])
     expect("a test for each metric, with a number", sum("number" in test for test in good["tests"]) > 10)
     for change in (lambda d: d["tests"][0].update(status="OK"), lambda d: d["tests"][0].update(path="a b"),
                    lambda d: d["tests"][0].pop("build_id"), lambda d: d["builds"][0].update(id="none"),

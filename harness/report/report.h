@@ -24,11 +24,13 @@ std::string render_markdown(const Comparisons& comparisons);
 // One page without scripts and without anything from outside.
 std::string render_html(const Comparisons& comparisons);
 // KTAP version 1 (Documentation/dev-tools/ktap.rst): a subtest for each cell, a test
-// for each gating metric. Inconclusive is a skip that says so.
+// for each gating metric, and one that fails for runs that newly failed. Inconclusive is a
+// skip that says so.
 std::string render_ktap(const Comparisons& comparisons);
 // kcidb's schema 5.0: a checkout and a build for each candidate kernel, a test for
-// each metric of each cell, with `number`. Gating metrics PASS or FAIL; what is
-// inconclusive or not gating is DONE, a measurement without judgement.
+// each metric of each cell, with `number`, and one that FAILs for runs that newly failed. Gating
+// metrics PASS or FAIL; what is inconclusive or not gating is DONE, a measurement without
+// judgement.
 std::string render_kcidb(const Comparisons& comparisons);
 
 struct ReportFormat {

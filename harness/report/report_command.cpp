@@ -25,6 +25,7 @@ constexpr const char* kFooter =
   html      one page with plots, nothing loaded from outside
   ktap      a test for each gating metric; inconclusive is a skip
   kcidb     schema 5.0: PASS and FAIL for gating metrics, DONE for all others
+The last two have a failed test "completion", too, where runs failed that the base completed.
 Each form leads from a number to its samples and commands, and marks emulated runs.
 Several candidates are corrected for their number of tests each on their own.
 

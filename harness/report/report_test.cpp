@@ -131,6 +131,31 @@ TEST(Report, KtapFailsGatingMetricsOnly) {
                     HasSubstr("# SKIP no gating metric was decided\n")));
 }
 
+TEST(Report, RunsThatNewlyFailFailInEveryForm) {
+  Result failing = result("new", 3);
+  failing.runs[6].status = RunStatus::kFailed;
+  failing.runs[6].reason = "a reason";
+  const Comparisons some = compared(result("old", 3), failing);
+  const std::string sentence = "1 run failed that the base completed (seed 7)";
+  for (const ReportFormat& format : kReportFormats)
+    EXPECT_THAT(format.render(some), HasSubstr(sentence)) << format.name;
+  EXPECT_THAT(render_ktap(some),
+              AllOf(HasSubstr("\n  1..3\n"), HasSubstr("\n  not ok 3 completion\n"),
+                    HasSubstr("\nnot ok 1 new: all-to-all")));
+  for (dyield::Run& run : failing.runs) {
+    run.status = RunStatus::kFailed;
+    run.reason = "a reason";
+  }
+  const Comparisons all = compared(result("old", 3), failing);
+  EXPECT_THAT(render_ktap(all),
+              AllOf(HasSubstr("\n  1..1\n"), HasSubstr("\n  not ok 1 completion\n")));
+  const Json tests = Json::parse(render_kcidb(all))["tests"];
+  ASSERT_EQ(tests.size(), 1U);
+  EXPECT_EQ(tests[0]["path"], "dyield.all-to-all.completion");
+  EXPECT_EQ(tests[0]["status"], "FAIL");
+  EXPECT_EQ(tests[0]["misc"]["samples"].size(), 8U);
+}
+
 // The patterns and required properties of kcidb's schema 5.0.
 TEST(Report, KcidbKeepsToItsSchema) {
   const Json json = Json::parse(render_kcidb(slower()));

@@ -57,9 +57,8 @@ void sync_folder(const fs::path& folder) {
   if (fd) ::fsync(fd.get());
 }
 
-}  // namespace
-
-void write_file_atomically(const fs::path& path, std::string_view text) {
+// The file to write, behind symbolic links.
+fs::path target_of(const fs::path& path) {
   std::error_code error;
   const fs::path target = fs::weakly_canonical(fs::absolute(path), error);
   if (error) fail_to_write(path, "resolve", error.value());
@@ -74,8 +73,19 @@ void write_file_atomically(const fs::path& path, std::string_view text) {
                                               "create the folder or choose another.",
                                               path.string()));
   }
+  return target;
+}
+
+}  // namespace
+
+void write_file_atomically(const fs::path& path, std::string_view text) {
+  const fs::path target = target_of(path);
   TemporaryFile(target).commit(text);
   sync_folder(target.parent_path());
+}
+
+void check_writable(const fs::path& path) {
+  const TemporaryFile removed(target_of(path));
 }
 
 }  // namespace dyield

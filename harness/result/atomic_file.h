@@ -13,4 +13,8 @@ namespace dyield {
 // the system fails); `path` is then as it was before.
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
+// Throws what write_file_atomically() would throw at its beginning, and changes nothing: for
+// what has its text only after an hour.
+void check_writable(const std::filesystem::path& path);
+
 }  // namespace dyield

@@ -119,6 +119,7 @@ Run read_run(const JsonReader& json) {
 }
 
 void check_environment(const JsonReader& json) {
+  if (json.has("cpu_model")) static_cast<void>(json.at("cpu_model").text());
   if (!json.has("lab")) return;
   static_cast<void>(json.at("lab").at("emulated").boolean());
   static_cast<void>(json.at("lab").at("machine").nonempty_text());
@@ -211,7 +212,9 @@ std::vector<fs::path> json_files(const fs::path& folder) {
   std::error_code error;
   for (fs::recursive_directory_iterator it(folder, error), end; !error && it != end;
        it.increment(error)) {
-    if (it->path().extension() == ".json" && it->is_regular_file()) files.push_back(it->path());
+    std::error_code dangling;  // a symbolic link that leads nowhere, or to itself
+    if (it->path().extension() == ".json" && it->is_regular_file(dangling))
+      files.push_back(it->path());
   }
   if (error) {
     throw Error(ExitCode::kUsage, fmt::format("Cannot list \"{}\": {}; check its permissions.",

@@ -35,6 +35,7 @@ struct Run {
   Counts counts;                 // names and units from the table of metrics
   Json detail = Json::object();  // free: per-target matrix, phases, per-vCPU counts ...
   std::vector<std::string> notes;
+  bool go_on = false;  // it is not complete, but the next one may be; in no file
 
   bool operator==(const Run&) const = default;
 };

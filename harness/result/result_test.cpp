@@ -12,6 +12,7 @@
 #include <iterator>
 
 #include "base/error.h"
+#include "result/atomic_file.h"
 
 namespace dyield {
 namespace {
@@ -150,6 +151,7 @@ TEST_F(ResultTest, RefusesEveryKindOfWrongField) {
       {"/tool/version", [](Json& j) { j["tool"].erase("version"); }},
       {"/tool/command/1", [](Json& j) { j["tool"]["command"][1] = 5; }},
       {"/environment", [](Json& j) { j["environment"] = nullptr; }},
+      {"/environment/cpu_model", [](Json& j) { j["environment"]["cpu_model"] = 7; }},
       {"/environment/lab/emulated", [](Json& j) { j["environment"]["lab"]["emulated"] = "yes"; }},
       {"/environment/lab/machine", [](Json& j) { j["environment"]["lab"].erase("machine"); }},
       {"/dimensions/workload", [](Json& j) { j["dimensions"].erase("workload"); }},
@@ -233,6 +235,17 @@ TEST_F(ResultTest, WriteRefusesBadTargets) {
   EXPECT_THAT(write_to(folder_ / "no" / "a.json"), HasSubstr("folder does not exist"));
 }
 
+TEST_F(ResultTest, TheCheckBeforehandRefusesBadTargetsAndChangesNothing) {
+  const auto check = [](const fs::path& path) { return error_of([&] { check_writable(path); }); };
+  EXPECT_THAT(check(folder_), HasSubstr("not a regular file"));
+  EXPECT_THAT(check(folder_ / "no" / "a.json"), HasSubstr("folder does not exist"));
+  const fs::path path = put("a.json", "old");
+  check_writable(path);
+  check_writable(folder_ / "b.json");
+  EXPECT_EQ(read(path), "old");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
 TEST_F(ResultTest, WriteFollowsASymbolicLink) {
   const fs::path target = put("target.json", "old");
   fs::create_symlink(target, folder_ / "link.json");
@@ -247,6 +260,8 @@ TEST_F(ResultTest, LoadsAFolderInOrderAndPassesOverOtherJson) {
   put("other.json", R"({"schema": "dyield.compare/1"})");
   put("list.json", "[1, 2]");
   put("notes.txt", "no JSON");
+  fs::create_symlink("self.json", folder_ / "self.json");
+  fs::create_symlink("nothing.json", folder_ / "c.json");
   const auto results = load_results(folder_);
   ASSERT_EQ(results.size(), 2U);
   EXPECT_EQ(results[0].path, folder_ / "a/z.json");

@@ -62,6 +62,7 @@ DAMAGE = [
     put("kernel", ""),
     put("tool", "command", [1]),
     put("environment", None),
+    put("environment", "cpu_model", 7),
     put("environment", "lab", "emulated", "yes"),
     put("dimensions", "vcpus", 0),
     put("dimensions", "list", []),

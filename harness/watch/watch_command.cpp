@@ -15,6 +15,7 @@
 
 #include "base/color.h"
 #include "base/fd.h"
+#include "base/numbers.h"
 #include "base/privileges.h"
 #include "bpf/watch_loader.h"
 #include "engine/environment.h"
@@ -167,7 +168,7 @@ void add_watch_command(CLI::App& app,
   add_pid_option(*command, options->pids);
   command->add_option("--interval", options->interval, "Seconds between two readings")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.01, 3600.0))
+      ->check(number_between(0.01, 3600))
       ->capture_default_str();
   command
       ->add_option("--duration", options->duration,
