@@ -2,23 +2,40 @@
 #include "cli/cpus.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 
 #include "base/error.h"
 
 namespace dyield {
 
-std::vector<int> choose_cpus(std::uint32_t wanted) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof set, &set);
-  std::vector<int> cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (CPU_ISSET(cpu, &set) && (wanted == 0 || cpus.size() < wanted)) cpus.push_back(cpu);
+std::vector<int> allowed_cpus(const AskAffinity& ask) {
+  // EINVAL: it has no room for each CPU that this kernel could have.
+  constexpr std::size_t kMost = (1 << 20) / CPU_SETSIZE;
+  std::vector<cpu_set_t> set(1);
+  while (ask(set.size() * sizeof(cpu_set_t), set.data()) != 0) {
+    if (errno != EINVAL || set.size() >= kMost) {
+      throw Error(ExitCode::kEnvironment,
+                  fmt::format("Cannot ask for the CPUs that this process may use "
+                              "(sched_getaffinity): {}; see what restricts its system calls.",
+                              errno_text(errno)));
+    }
+    set.assign(set.size() * 2, cpu_set_t{});
   }
+  std::vector<int> cpus;
+  for (std::size_t cpu = 0; cpu < set.size() * CPU_SETSIZE; cpu++) {
+    if (CPU_ISSET_S(cpu, set.size() * sizeof(cpu_set_t), set.data()))
+      cpus.push_back(static_cast<int>(cpu));
+  }
+  return cpus;
+}
+
+std::vector<int> choose_cpus(std::uint32_t wanted) {
+  std::vector<int> cpus = allowed_cpus(
+      [](std::size_t size, cpu_set_t* set) { return ::sched_getaffinity(0, size, set); });
+  if (wanted != 0 && wanted < cpus.size()) cpus.resize(wanted);
   if (cpus.size() < wanted) {
     throw Error(ExitCode::kSkipped, fmt::format("--cpus {} asks for more CPUs than the {} that "
                                                 "this process may use; ask for fewer.",

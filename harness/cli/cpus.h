@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #pragma once
 
+#include <sched.h>
+
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string_view>
 #include <vector>
 
 namespace dyield {
+
+// The CPUs this process may use, by sched_getaffinity(2) or, in a test, what stands for it.
+using AskAffinity = std::function<int(std::size_t size, cpu_set_t* set)>;
+std::vector<int> allowed_cpus(const AskAffinity& ask);
 
 // The first `wanted` CPUs this process may use; all of them for 0. Throws Error
 // (kSkipped) if there are fewer.

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <cerrno>
+
 #include "base/error.h"
 
 namespace dyield {
@@ -10,6 +12,24 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+
+TEST(Cpus, AKernelForMoreCpusThanASetHasGetsALargerOne) {
+  const auto of_4096 = [](std::size_t size, cpu_set_t* set) {
+    if (size < 4096 / 8) {
+      errno = EINVAL;
+      return -1;
+    }
+    CPU_SET_S(3, size, set);
+    CPU_SET_S(2047, size, set);
+    return 0;
+  };
+  EXPECT_THAT(allowed_cpus(of_4096), ElementsAre(3, 2047));
+  const auto refused = [](std::size_t, cpu_set_t*) {
+    errno = EPERM;
+    return -1;
+  };
+  EXPECT_THROW(allowed_cpus(refused), Error);
+}
 
 TEST(Cpus, AListIsReadAsSysfsWritesIt) {
   EXPECT_THAT(parse_cpu_list(""), IsEmpty());

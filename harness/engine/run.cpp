@@ -336,14 +336,16 @@ class Runner {
 
   // Affinity is best effort here: the CPUs were checked when they were chosen.
   void place(std::size_t slot) const {
-    cpu_set_t set;
-    CPU_ZERO(&set);
+    // One set has room for CPUs 0 to 1023.
+    const auto most = static_cast<std::size_t>(std::ranges::max(config_.cpus));
+    std::vector<cpu_set_t> set(most / CPU_SETSIZE + 1);
+    const std::size_t size = set.size() * sizeof(cpu_set_t);
     if (config_.pin == Pin::kEach) {
-      CPU_SET(config_.cpus[slot % config_.cpus.size()], &set);
+      CPU_SET_S(config_.cpus[slot % config_.cpus.size()], size, set.data());
     } else {
-      for (const int cpu : config_.cpus) CPU_SET(cpu, &set);
+      for (const int cpu : config_.cpus) CPU_SET_S(cpu, size, set.data());
     }
-    pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+    pthread_setaffinity_np(pthread_self(), size, set.data());
   }
 
   // The first of the threads that fail says why.
