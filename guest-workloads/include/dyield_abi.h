@@ -130,6 +130,7 @@ enum dyield_does {
 	/* by a module of the guest's Linux, which publishes whom it awaits */
 	DYIELD_DOES_MODULE = 1 << 9,
 	DYIELD_DOES_PAUSES = 1 << 10, /* and nothing else, as a gauge */
+	DYIELD_DOES_KICKS = 1 << 11,  /* IPIs that nobody waits for */
 };
 
 /*
@@ -214,7 +215,8 @@ enum dyield_does {
 	  DYIELD_DOES_LOCKS | DYIELD_DOES_ALIKE, LOCK_MCS,                     \
 	  "the same with a queued (MCS) lock")                                 \
 	X(LOCK_IRQS_OFF, lock_irqs_off, guard, lock_irqs_off, X2APIC,          \
-	  DYIELD_DOES_LOCKS | DYIELD_DOES_ALIKE, LOCK_IRQS_OFF,                \
+	  DYIELD_DOES_LOCKS | DYIELD_DOES_KICKS | DYIELD_DOES_ALIKE,           \
+	  LOCK_IRQS_OFF,                                                       \
 	  "ticket lock with IRQs off; before it an IPI nobody waits for")      \
 	X(LOCK_AND_IPI, lock_and_ipi, guard, lock_and_ipi, X2APIC,             \
 	  DYIELD_DOES_LOCKS | DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE,      \

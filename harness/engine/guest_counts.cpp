@@ -29,7 +29,8 @@ struct GuestCount {
   bool linux_guest = true;  // can a Linux guest's program know it?
 };
 
-constexpr unsigned kSends = DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_WAKES;
+constexpr unsigned kSends =
+    DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_WAKES | DYIELD_DOES_KICKS;
 constexpr unsigned kSpins = DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_CALLS | DYIELD_DOES_LOCKS |
                             DYIELD_DOES_HARM | DYIELD_DOES_PAUSES;
 

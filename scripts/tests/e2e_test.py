@@ -949,7 +949,7 @@ def the_doctor_names_each_thing_that_is_taken_away():
 
 @test
 def progress_is_one_live_line_on_a_terminal_and_plain_lines_elsewhere():
-    run = "dyield run unicast --vcpus 2 --cpus 2 --seeds 2 --duration 0.01 --warmup 0 >/dev/null"
+    run = "dyield run unicast --vcpus 2 --cpus 2 --seeds 2 --duration 0.1 --warmup 0 >/dev/null"
     # The lab's output is a terminal.
     lab = Lab("mainline", "sh", "-c", f"{run}; {run} 2>/out/file; TERM=dumb {run}")
     equal(f"exit status ({lab.err})", lab.status, 0)
