@@ -33,7 +33,7 @@ void begin_loading(const char* advice);
 void check_loading(const char* step, int error);
 
 // Whether the running kernel has the tracepoint of a program on one. Asks libbpf, which has to read
-// the kernel's BTF for this object anyway: twice is a fifth of the time until the probes are there.
+// the kernel's BTF for this object anyway.
 bool has_target(bpf_program* tracepoint_program, const char* name);
 
 // The memory of a map with BPF_F_MMAPABLE, shared with the kernel: the first `size` bytes.
