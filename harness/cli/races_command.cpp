@@ -151,7 +151,7 @@ ExitCode races(const RacesOptions& options) {
     const RoundPlan plan = plan_round(options.seed + i, options.vcpus, allowed, workloads);
     spdlog::debug("seed {}: {}, {} vCPUs", plan.seed, workload_info(plan.workload).name,
                   plan.vcpus);
-    for (const Step& step : plan.steps) {
+    for (const RaceStep& step : plan.steps) {
       spdlog::debug("  after {} us: {} vCPU {}", step.after.count(),
                     acts()[static_cast<std::size_t>(step.act)].name, step.vcpu);
     }

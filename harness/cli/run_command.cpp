@@ -492,7 +492,7 @@ ExitCode run(const Options& options, const Json& arguments,
                static_cast<double>(sides * most) * (options.warmup + options.duration));
     for (std::uint64_t block = 0; !session.sides.empty() && block < most; block++) {
       fmt::print("seed {}:", options.seed + block);
-      for (const Step& step : block_steps(session.order, sides, options.seed, block))
+      for (const RunStep& step : block_steps(session.order, sides, options.seed, block))
         fmt::print(" {}", session.sides[step.side].name);
       fmt::print("\n");
     }

@@ -12,9 +12,9 @@
 
 namespace dyield {
 
-std::vector<Step> block_steps(Order order, std::size_t sides, std::uint64_t first_seed,
-                              std::uint64_t block) {
-  std::vector<Step> steps;
+std::vector<RunStep> block_steps(Order order, std::size_t sides, std::uint64_t first_seed,
+                                 std::uint64_t block) {
+  std::vector<RunStep> steps;
   for (std::size_t side = 0; side < sides; side++) steps.push_back({first_seed + block, side});
   if (order == Order::kAbba) {
     if (block % 2 == 1) std::ranges::reverse(steps);

@@ -20,16 +20,16 @@ enum class Order {
 };
 
 // A block holds one run of each side, all with the block's seed.
-struct Step {
+struct RunStep {
   std::uint64_t seed = 0;
   std::size_t side = 0;
-  bool operator==(const Step&) const = default;
+  bool operator==(const RunStep&) const = default;
 };
 
 // The steps of block `block` (from 0), whose seed is `first_seed` + `block`. Depends
 // on nothing else, so a run that was broken off goes on with the same order.
-std::vector<Step> block_steps(Order order, std::size_t sides, std::uint64_t first_seed,
-                              std::uint64_t block);
+std::vector<RunStep> block_steps(Order order, std::size_t sides, std::uint64_t first_seed,
+                                 std::uint64_t block);
 
 // A place where runs are made on the machine as `setup` leaves it.
 struct SideSpec {

@@ -19,9 +19,9 @@ using ::testing::HasSubstr;
 using ::testing::Lt;
 using ::testing::Optional;
 
-std::vector<std::size_t> sides_of(const std::vector<Step>& steps) {
+std::vector<std::size_t> sides_of(const std::vector<RunStep>& steps) {
   std::vector<std::size_t> sides;
-  for (const Step& step : steps) sides.push_back(step.side);
+  for (const RunStep& step : steps) sides.push_back(step.side);
   return sides;
 }
 
@@ -31,7 +31,7 @@ TEST(Sequence, EveryBlockHoldsEverySideOnceWithTheBlocksSeed) {
       for (std::uint64_t block = 0; block < 200; block++) {
         const auto steps = block_steps(order, sides, 1000, block);
         std::set<std::size_t> seen;
-        for (const Step& step : steps) {
+        for (const RunStep& step : steps) {
           EXPECT_EQ(step.seed, 1000 + block);
           EXPECT_LT(step.side, sides);
           seen.insert(step.side);
@@ -48,7 +48,7 @@ TEST(Sequence, AbbaCancelsALinearDrift) {
   std::vector<double> drift(2);
   double time = 0;
   for (std::uint64_t block = 0; block < 20; block++) {
-    for (const Step& step : block_steps(Order::kAbba, 2, 1, block)) drift[step.side] += time++;
+    for (const RunStep& step : block_steps(Order::kAbba, 2, 1, block)) drift[step.side] += time++;
     if (block % 2 == 1) {
       EXPECT_EQ(drift[0], drift[1]) << block;
     }
@@ -69,7 +69,7 @@ TEST(Sequence, RandomBlocksStartWithEachSideAboutEquallyOften) {
 }
 
 TEST(Sequence, ABlockDoesNotDependOnTheOnesBefore) {
-  std::vector<std::vector<Step>> forward;
+  std::vector<std::vector<RunStep>> forward;
   for (std::uint64_t block = 0; block < 50; block++)
     forward.push_back(block_steps(Order::kRandom, 2, 3, block));
   for (std::uint64_t block = 50; block-- > 0;)

@@ -39,9 +39,9 @@ void check_same_machine(const Result& before, const Result& now, const std::stri
 }
 
 // One side's results and where they go.
-class Side {
+class SideResults {
  public:
-  Side(std::string name, fs::path output, bool resume)
+  SideResults(std::string name, fs::path output, bool resume)
       : name_(std::move(name)), output_(std::move(output)) {
     std::error_code error;
     if (!resume || !fs::exists(output_ / kHeaderFile, error)) return;
@@ -98,8 +98,8 @@ class Side {
   std::optional<RunDirectory> directory_;
 };
 
-std::vector<Side> make_sides(const Session& session) {
-  std::vector<Side> sides;
+std::vector<SideResults> make_sides(const Session& session) {
+  std::vector<SideResults> sides;
   if (session.sides.empty()) sides.emplace_back("", session.output, session.resume);
   for (const SideSpec& spec : session.sides) {
     sides.emplace_back(spec.name, session.output.empty() ? "" : session.output / spec.name,
@@ -109,7 +109,7 @@ std::vector<Side> make_sides(const Session& session) {
 }
 
 // The values of the metric, of the seeds that every side has.
-std::vector<Pair> values(const std::vector<Side>& sides, const MetricInfo& metric) {
+std::vector<Pair> values(const std::vector<SideResults>& sides, const MetricInfo& metric) {
   std::vector<Pair> all;
   for (const auto& [seed, counts] : sides.front().complete()) {
     const auto other = sides.back().complete().find(seed);
@@ -121,9 +121,9 @@ std::vector<Pair> values(const std::vector<Side>& sides, const MetricInfo& metri
 }
 
 // Throws if no run has the metric: its interval would never be narrow.
-void require_metric(const std::vector<Side>& sides, const MetricInfo& metric) {
+void require_metric(const std::vector<SideResults>& sides, const MetricInfo& metric) {
   bool runs = false;
-  for (const Side& side : sides) {
+  for (const SideResults& side : sides) {
     for (const auto& [seed, counts] : side.complete()) {
       if (metric_value(metric, counts)) return;
       runs = true;
@@ -154,7 +154,7 @@ bool is_run_directory(const fs::path& output) {
 }
 
 SessionResult run_session(const Session& session, const World& world) {
-  std::vector<Side> sides = make_sides(session);
+  std::vector<SideResults> sides = make_sides(session);
   Progress progress(session.run_time);
   std::optional<std::size_t> current;
   std::string ended;
@@ -187,8 +187,8 @@ SessionResult run_session(const Session& session, const World& world) {
     std::uint64_t finished = block * sides.size();
     const auto steps = block_steps(session.order, sides.size(), session.first_seed, block);
     const bool last = block + 1 == (session.until ? session.max_seeds : session.seeds);
-    for (const Step& step : steps) {
-      Side& side = sides[step.side];
+    for (const RunStep& step : steps) {
+      SideResults& side = sides[step.side];
       if (side.has(step.seed)) {
         finished++;
         continue;
@@ -223,7 +223,7 @@ SessionResult run_session(const Session& session, const World& world) {
   if (partial > 0) ended += fmt::format("; {} of the runs are partial", partial);
   SessionResult result;
   result.complete = complete;
-  for (Side& side : sides) {
+  for (SideResults& side : sides) {
     side.end(ended);
     if (side.started()) result.sides.push_back(side.result());
   }

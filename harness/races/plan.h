@@ -45,7 +45,7 @@ std::span<const ActInfo> acts();
 
 // `after` the step before, or the storm's begin, `act` is done to `vcpu` (not every act
 // has one). What else is random about it comes from `value`.
-struct Step {
+struct RaceStep {
   std::chrono::microseconds after{};
   Act act{};
   std::uint32_t vcpu = 0;
@@ -57,7 +57,7 @@ struct RoundPlan {
   std::uint64_t seed = 0;
   dyield_workload workload = DYIELD_WORKLOAD_ALL_TO_ALL;
   std::uint32_t vcpus = 0;
-  std::vector<Step> steps;
+  std::vector<RaceStep> steps;
   // How long the vCPU threads go on in a VM whose descriptors the last step has closed.
   std::chrono::microseconds closed_for{};
 };

@@ -26,7 +26,7 @@ RoundPlan plan(std::uint64_t seed) {
 std::vector<std::uint64_t> flat(const RoundPlan& plan) {
   std::vector<std::uint64_t> all = {plan.workload, plan.vcpus,
                                     static_cast<std::uint64_t>(plan.closed_for.count())};
-  for (const Step& step : plan.steps) {
+  for (const RaceStep& step : plan.steps) {
     all.insert(all.end(), {static_cast<std::uint64_t>(step.after.count()),
                            static_cast<std::uint64_t>(step.act), step.vcpu, step.value});
   }
@@ -62,7 +62,7 @@ TEST(Plan, HasEveryActAndEveryStormInSomeRound) {
   for (std::uint64_t seed = 0; seed < kRounds; seed++) {
     const RoundPlan round = plan(seed);
     workloads.insert(round.workload);
-    for (const Step& step : round.steps) seen[step.act]++;
+    for (const RaceStep& step : round.steps) seen[step.act]++;
   }
   for (const ActInfo& act : acts()) EXPECT_GT(seen[act.id], kRounds / 20) << act.name;
   EXPECT_EQ(workloads.size(), storms().size());
@@ -73,7 +73,7 @@ TEST(Plan, IsOfTheAllowedActsAlone) {
   for (std::uint64_t seed = 0; seed < kRounds; seed++) {
     const RoundPlan round = plan_round(seed, kMost, only, storms());
     EXPECT_FALSE(round.steps.empty());
-    for (const Step& step : round.steps)
+    for (const RaceStep& step : round.steps)
       EXPECT_TRUE(step.act == Act::kPause || step.act == Act::kMsi);
     EXPECT_EQ(plan_round(seed, kMost, close, storms()).steps.size(), 1U);
   }

@@ -118,7 +118,7 @@ class Round {
     std::atomic_ref(vm_.shared().phase).store(DYIELD_PHASE_MEASURE);
     vm_.fire_start_gun();
     std::uint64_t before = progress();
-    for (const Step& step : plan_.steps) {
+    for (const RaceStep& step : plan_.steps) {
       std::this_thread::sleep_for(step.after);
       const std::uint64_t after = progress();
       ActCount& count = counts_.acts[step.act];
@@ -211,7 +211,7 @@ class Round {
   }
 
   // Some registers of an APIC written anew, as after a migration.
-  void set_lapic(const Step& step) {
+  void set_lapic(const RaceStep& step) {
     const Kept kept(*this, step.vcpu);
     const Fd& vcpu = vcpus_[step.vcpu]->fd();
     kvm_lapic_state state;
@@ -233,7 +233,7 @@ class Round {
     answer(step.act, try_kvm_ioctl(vcpu, KVM_SET_LAPIC, argument(&state)));
   }
 
-  void set_mode(const Step& step) {
+  void set_mode(const RaceStep& step) {
     const Kept kept(*this, step.vcpu);
     constexpr std::uint64_t kModes[] = {0, kApicEnable, kApicEnable | kX2ApicEnable};
     const std::uint64_t base = DYIELD_APIC_GPA | (step.vcpu == 0 ? kBsp : 0);
@@ -242,7 +242,7 @@ class Round {
     answer(step.act, result == 0 ? -EINVAL : result);
   }
 
-  void set_cpuid(const Step& step) {
+  void set_cpuid(const RaceStep& step) {
     const Kept kept(*this, step.vcpu);
     Cpuid cpuid = system_.cpuid();
     for (kvm_cpuid_entry2& entry : std::span(cpuid.entries).first(cpuid.nent)) {
@@ -252,7 +252,7 @@ class Round {
     answer(step.act, vcpus_[step.vcpu]->try_set_cpuid(cpuid));
   }
 
-  void set_slots(const Step& step) {
+  void set_slots(const RaceStep& step) {
     const std::byte* memory = extra_.data();
     switch (step.value % 4) {
       case 0:  // to the next place
@@ -269,13 +269,13 @@ class Round {
     }
   }
 
-  void take_memory_away(const Step& step) {
+  void take_memory_away(const RaceStep& step) {
     answer(step.act, set_slot(0, 0, 0, vm_.memory().data(), 0));
     std::this_thread::sleep_for(microseconds(step.value % 300));
     answer(step.act, set_slot(0, 0, vm_.memory().size(), vm_.memory().data(), 0));
   }
 
-  void set_state(const Step& step) {
+  void set_state(const RaceStep& step) {
     const Kept kept(*this, step.vcpu);
     const Fd& vcpu = vcpus_[step.vcpu]->fd();
     constexpr std::uint32_t kStates[] = {KVM_MP_STATE_INIT_RECEIVED, KVM_MP_STATE_UNINITIALIZED,
@@ -292,7 +292,7 @@ class Round {
     answer(step.act, try_kvm_ioctl(vcpu, KVM_SET_MP_STATE, argument(&state)));
   }
 
-  void send_msi(const Step& step) {
+  void send_msi(const RaceStep& step) {
     // Address bits 12 to 19: destination, 2: logical, 3: redirection hint; data bits 0 to 7:
     // vector, 8 to 10: delivery mode, 14 and 15: level and trigger.
     kvm_msi msi{};
@@ -305,7 +305,7 @@ class Round {
     answer(step.act, try_kvm_ioctl(vm_.fd(), KVM_SIGNAL_MSI, argument(&msi)));
   }
 
-  void add_vcpu(const Step& step) {
+  void add_vcpu(const RaceStep& step) {
     try {
       Vcpu& vcpu = added_.emplace_back(system_, vm_.fd(), static_cast<std::uint32_t>(vcpus_.size()),
                                        system_.cpuid());
@@ -325,7 +325,7 @@ class Round {
     std::this_thread::sleep_for(plan_.closed_for);
   }
 
-  void act(const Step& step) {
+  void act(const RaceStep& step) {
     switch (step.act) {
       case Act::kSetLapic:
       case Act::kAlterLapic:

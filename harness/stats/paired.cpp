@@ -76,7 +76,7 @@ double tail_share(std::size_t n) {
 // The interval of statistic(draws) for n values in an order that swapped sides
 // reverse. Every resample counts mirrored as well: swapped sides then mirror the interval.
 template <typename Statistic>
-std::optional<Interval> bootstrap(std::size_t n, Statistic statistic) {
+std::optional<ConfidenceInterval> bootstrap(std::size_t n, Statistic statistic) {
   if (n < kMinPairs) return std::nullopt;
   std::mt19937_64 random(kBootstrapSeed);
   const boost::random::uniform_int_distribution<std::size_t> index(0, n - 1);
@@ -91,7 +91,8 @@ std::optional<Interval> bootstrap(std::size_t n, Statistic statistic) {
   }
   std::ranges::sort(values);
   const double tail = tail_share(n);
-  const Interval interval{quantile_of_sorted(values, tail), quantile_of_sorted(values, 1 - tail)};
+  const ConfidenceInterval interval{quantile_of_sorted(values, tail),
+                                    quantile_of_sorted(values, 1 - tail)};
   if (!std::isfinite(interval.low) || !std::isfinite(interval.high)) return std::nullopt;
   return interval;
 }
@@ -234,7 +235,8 @@ std::optional<Effect> shift_of_logs(std::span<const Pair> pairs) {
   Effect effect = hodges_lehmann(EffectMethod::kShiftOfLogs, std::move(logs));
   effect.value = std::exp(effect.value);
   if (effect.interval)
-    effect.interval = Interval{std::exp(effect.interval->low), std::exp(effect.interval->high)};
+    effect.interval =
+        ConfidenceInterval{std::exp(effect.interval->low), std::exp(effect.interval->high)};
   return effect;
 }
 

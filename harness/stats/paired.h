@@ -26,7 +26,7 @@ struct Pair {
   auto operator<=>(const Pair&) const = default;
 };
 
-struct Interval {
+struct ConfidenceInterval {
   double low = 0;
   double high = 0;
 };
@@ -41,7 +41,7 @@ enum class EffectMethod {
 struct Effect {
   EffectMethod method = EffectMethod::kShift;
   double value = 0;
-  std::optional<Interval> interval;
+  std::optional<ConfidenceInterval> interval;
 
   [[nodiscard]] bool is_ratio() const { return method != EffectMethod::kShift; }
 };

@@ -35,7 +35,7 @@ nlohmann::ordered_json to_json(const dyield_histogram& histogram) {
           {"log2_ns", std::vector<std::uint64_t>(begin, end)}};
 }
 
-nlohmann::ordered_json to_json(const Interval& interval, const dyield_watch_counts& n) {
+nlohmann::ordered_json to_json(const WatchInterval& interval, const dyield_watch_counts& n) {
   nlohmann::ordered_json tiers = nlohmann::ordered_json::object();
   for (std::uint32_t i = 0; i < std::size(kTiers); i++) {
     if (!has_tier(interval, i)) continue;
@@ -112,13 +112,13 @@ std::uint64_t quantile(const dyield_histogram& histogram, double share) {
   return 0;
 }
 
-bool has_tier(const Interval& interval, std::uint32_t reason) {
+bool has_tier(const WatchInterval& interval, std::uint32_t reason) {
   return interval.has_reasons ||
          (reason != DYIELD_REASON_HOLD && reason != DYIELD_REASON_RECEIVER &&
           reason != DYIELD_REASON_UNKNOWN);
 }
 
-nlohmann::ordered_json to_json(const Interval& interval) {
+nlohmann::ordered_json to_json(const WatchInterval& interval) {
   nlohmann::ordered_json vms = nlohmann::ordered_json::array();
   for (const WatchedVm& vm : interval.vms) {
     nlohmann::ordered_json vcpus = nlohmann::ordered_json::array();

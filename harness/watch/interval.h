@@ -28,7 +28,7 @@ struct WatchedVm {
 };
 
 // What happened between two readings.
-struct Interval {
+struct WatchInterval {
   double at = 0;             // seconds from the attach to its end
   double seconds = 0;        // its length
   bool has_reasons = false;  // see WatchProbes
@@ -58,7 +58,7 @@ class Intervals {
 std::uint64_t quantile(const dyield_histogram& histogram, double share);
 
 // The tiers that this kernel can name: "receiver" is the series' own, "hold" the lab's.
-bool has_tier(const Interval& interval, std::uint32_t reason);
+bool has_tier(const WatchInterval& interval, std::uint32_t reason);
 inline constexpr const char* kTiers[] = {
 #define X(id, name) #name,
     DYIELD_REASONS(X)
@@ -66,6 +66,6 @@ inline constexpr const char* kTiers[] = {
         "unknown"};
 
 // One line of --json: watch/schema/watch-1.schema.json.
-nlohmann::ordered_json to_json(const Interval& interval);
+nlohmann::ordered_json to_json(const WatchInterval& interval);
 
 }  // namespace dyield

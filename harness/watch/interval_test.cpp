@@ -71,7 +71,7 @@ TEST(Quantile, IsTheUpperEdgeOfABucket) {
 }
 
 TEST(WatchJson, HasNoTierThatTheKernelLacks) {
-  Interval interval;
+  WatchInterval interval;
   interval.vms = Intervals(false).next({{10, vcpu(getpid(), 7, 0, 5)}});
   EXPECT_FALSE(to_json(interval)["vms"][0]["total"]["tiers"].contains("receiver"));
   interval.has_reasons = true;

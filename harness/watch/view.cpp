@@ -36,7 +36,8 @@ std::string delay(const dyield_histogram& histogram) {
 constexpr const char* kHead =
     "         PAUSE/s yield/s  hit known none  rcv  pnd  krn  rdy runq99 recv99";
 
-std::string row(const std::string& name, const Interval& interval, const dyield_watch_counts& n) {
+std::string row(const std::string& name, const WatchInterval& interval,
+                const dyield_watch_counts& n) {
   const auto judged = n.verdicts[DYIELD_HIT] + n.verdicts[DYIELD_MISS];
   const auto rate = [&](std::uint64_t count) {
     return number(static_cast<double>(count) / std::max(interval.seconds, 1e-9));
@@ -66,7 +67,7 @@ std::string printable(std::string text) {
 
 }  // namespace
 
-std::string render(const Interval& interval, const ViewOptions& options) {
+std::string render(const WatchInterval& interval, const ViewOptions& options) {
   constexpr const char *kBold = "\x1b[1m", *kRed = "\x1b[31m", *kPlain = "\x1b[0m";
   const std::size_t rows =
       options.height == 0 ? SIZE_MAX : std::max<std::size_t>(options.height, 4);

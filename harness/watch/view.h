@@ -15,6 +15,6 @@ struct ViewOptions {
 };
 
 // The interval as lines of text, each ended by a newline.
-std::string render(const Interval& interval, const ViewOptions& options);
+std::string render(const WatchInterval& interval, const ViewOptions& options);
 
 }  // namespace dyield

@@ -20,8 +20,8 @@ std::vector<std::string> lines_of(const std::string& text) {
 }
 
 // As wide as it gets: every count at its largest.
-Interval extreme(std::uint32_t vcpus) {
-  Interval interval;
+WatchInterval extreme(std::uint32_t vcpus) {
+  WatchInterval interval;
   interval.at = 1e7;
   interval.seconds = 1;
   interval.emulated = true;
@@ -65,7 +65,7 @@ TEST(View, ColumnsOfARowStandUnderTheirNames) {
 }
 
 TEST(View, ControlCharactersOfAProcessNameDoNotReachTheTerminal) {
-  Interval interval = extreme(1);
+  WatchInterval interval = extreme(1);
   interval.vms[0].command = "a\x1b[2Jb\n";
   EXPECT_THAT(render(interval, {}), HasSubstr("a?[2Jb?"));
   EXPECT_THAT(render(interval, {}), Not(HasSubstr("\x1b")));
@@ -81,7 +81,7 @@ TEST(View, SaysThatNoVmHasRun) {
 }
 
 TEST(View, TierThatTheKernelLacksIsNotZero) {
-  Interval interval = extreme(1);
+  WatchInterval interval = extreme(1);
   interval.has_reasons = false;
   EXPECT_THAT(lines_of(render(interval, {}))[3], HasSubstr("n/a"));
 }

@@ -105,7 +105,7 @@ class Watch {
     // At once, so that both are of the same time.
     auto costs = probes_.costs();
     const auto now = Clock::now();
-    Interval interval;
+    WatchInterval interval;
     interval.at = std::chrono::duration<double>(now - begin_).count();
     interval.seconds = std::chrono::duration<double>(now - last_).count();
     last_ = now;
@@ -134,7 +134,7 @@ class Watch {
   }
 
   // From the upper left corner, over what was there (ECMA-48: CUP, ED, EL).
-  void redraw(const Interval& interval) {
+  void redraw(const WatchInterval& interval) {
     winsize size{};
     if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) {
       size.ws_col = 80;
