@@ -31,6 +31,7 @@ Fd open_for_appending(const fs::path& path) {
 std::uint64_t size_of_whole_lines(const Fd& fd, const fs::path& path) {
   std::array<char, 4096> block;
   off_t end = ::lseek(fd.get(), 0, SEEK_END);
+  if (end < 0) fail_to_write(path, "find the end", errno);
   while (end > 0) {
     const off_t begin = std::max<off_t>(0, end - static_cast<off_t>(block.size()));
     const ssize_t n = ::pread(fd.get(), block.data(), static_cast<std::size_t>(end - begin), begin);

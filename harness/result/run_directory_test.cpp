@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -138,6 +139,20 @@ TEST_F(RunDirectoryTest, AWriteThatFailsHalfwayTakesNothingAway) {
   EXPECT_EQ(read(folder_ / kSamplesFile), before);
   directory.append(run_of(2));
   EXPECT_EQ(load().runs.size(), 2U);
+}
+
+// Taken for an empty file, one would be cut to nothing.
+TEST_F(RunDirectoryTest, WhatHasNoEndIsAnErrorAndNotEmpty) {
+  RunDirectory::create(folder_, header());
+  fs::remove(folder_ / kSamplesFile);
+  ASSERT_EQ(::mkfifo((folder_ / kSamplesFile).c_str(), 0600), 0);
+  try {
+    RunDirectory::reopen(folder_);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kEnvironment);
+    EXPECT_THAT(error.what(), HasSubstr("find the end"));
+  }
 }
 
 TEST_F(RunDirectoryTest, NeverBeginsOverAResult) {
