@@ -52,10 +52,23 @@ reset_long:
 	addq	kernel_stacks, %rsp
 	jmp	payload_entry
 
-/* The handler of SMIs: RSM alone. */
+/*
+ * The handler of SMIs: RSM. Before it, for a vCPU that was in real mode, the
+ * saved SS gets DPL 0. On AMD KVM takes the DPL for the CPL, and at an INIT in
+ * ring 3 the VMCB keeps that until the vCPU next enters the guest (init_vmcb() in
+ * arch/x86/kvm/svm/svm.c); if an SMI comes before, ring 3 is what RSM restores.
+ * Processors have no CPL but 0 in real mode (AMD64 manual volume 2, "VMRUN
+ * instruction"), QEMU has, and then CLI faults. Where: AMD64's save area, which
+ * KVM uses for Intel, too (arch/x86/kvm/smm.h).
+ */
+	.code16
 	.globl	smi_code, smi_code_end
 smi_code:
-	rsm
+	testb	$1, %cs:0xff58		/* CR0.PE */
+	jnz	1f
+	andb	$0x9f, %cs:0xfe22	/* the attributes of SS */
+1:	rsm
 smi_code_end:
+	.code64
 
 	.section .note.GNU-stack, "", @progbits

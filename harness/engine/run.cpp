@@ -82,7 +82,11 @@ constexpr std::uint64_t kFilesPerVm = 4, kOtherFiles = 128;
 // For threads to end, whatever --limit is: a thousand of them take their time.
 constexpr std::chrono::seconds kLeastTimeToStop(10);
 // A vCPU thread only runs KVM_RUN; at its worst it words one error.
+#ifdef __SANITIZE_THREAD__
+constexpr std::size_t kStackSize = 4 * 1024 * 1024;  // it keeps a megabyte of each thread there
+#else
 constexpr std::size_t kStackSize = 128 * 1024;
+#endif
 // A sentence names no more stuck vCPUs than these.
 constexpr std::size_t kMostStuck = 8;
 

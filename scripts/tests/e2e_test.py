@@ -521,6 +521,17 @@ def a_hostile_guest_resets_its_vcpus_and_they_come_back():
         assert vcpu["work"] > 0, lab.run()["detail"]["vms"]
 
 
+@by_hand
+def a_hostile_guest_comes_back_when_resets_and_smis_come_together():
+    """Where vCPUs wait long for a CPU, several of them are pending when one gets it."""
+    done = one_boot("patched", {
+        str(seed): "dyield -q run hostile-reset --vms 2 --cpus 2 --duration 0.05 --warmup 0 --think 64 --limit 20 --no-probes "
+                   f"--seed {seed} -o /out/{seed}.json" for seed in range(1, 101)},
+        first="dyield -q run all-to-all --cpus 2 --duration 1000 --limit 600 --no-probes >/dev/null 2>&1 & :")
+    for seed, (status, err, _) in done.items():
+        equal(f"seed {seed}: exit status ({err})", status, "0")
+
+
 @test
 def a_vm_reset_rearranged_and_destroyed_in_a_storm_does_no_harm():
     script = ("dyield races --rounds 12 --json >/out/$0.json; echo $? >/out/$0.status; "
