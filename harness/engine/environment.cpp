@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -37,6 +38,19 @@ std::vector<std::string> lines(const fs::path& file) {
   std::vector<std::string> all;
   for (std::string line; std::getline(stream, line);) all.push_back(line);
   return all;
+}
+
+// What scripts/lab and scripts/kernel have put into the lab's machine; an empty object elsewhere.
+// Not to be read is an error: a result of the lab has to say that it is one.
+Json lab_file(const fs::path& path) {
+  const auto text = read_file(path);
+  if (!text && errno == ENOENT) return Json::object();
+  Json object = text ? Json::parse(*text, nullptr, false) : Json();
+  if (object.is_object()) return object;
+  throw Error(
+      ExitCode::kEnvironment,
+      fmt::format("Cannot read {}, which says what machine this is: {}; start the lab anew.",
+                  path.string(), text ? "it is no JSON object" : errno_text(errno)));
 }
 
 std::vector<fs::path> entries(const fs::path& folder) {
@@ -238,13 +252,9 @@ Json collect_environment() {
   environment["modules"] = std::move(modules);
   environment["guest"] = guest();
   // scripts/kernel's account of how the lab's kernel was built.
-  std::ifstream manifest("/lib/dyield/kernel.json");
-  if (manifest) {
-    Json kernel = Json::parse(manifest, nullptr, false);
-    if (kernel.is_object()) {
-      kernel.erase("build_seconds");  // says something of the build machine only
-      environment["kernel"] = std::move(kernel);
-    }
+  if (Json kernel = lab_file("/lib/dyield/kernel.json"); !kernel.empty()) {
+    kernel.erase("build_seconds");  // says something of the build machine only
+    environment["kernel"] = std::move(kernel);
   }
   if (environment["cpu_model"].get<std::string>().find("QEMU TCG") != std::string::npos) {
     environment["lab"] = {{"emulated", true},
@@ -252,7 +262,8 @@ Json collect_environment() {
                           {"time", "virtual: the sum of the instructions of all CPUs"}};
   }
   // What scripts/lab knows better: an emulator may have the CPUID of real hardware.
-  if (std::ifstream lab("/lib/dyield/lab.json"); lab) environment["lab"].update(Json::parse(lab));
+  if (const Json lab = lab_file("/lib/dyield/lab.json"); !lab.empty())
+    environment["lab"].update(lab);
   return environment;
 }
 

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <fstream>
 #include <iterator>
 
 #include "base/error.h"
+#include "base/read_file.h"
 
 namespace dyield {
 namespace {
@@ -34,21 +34,14 @@ constexpr std::size_t kJumpOffset = 0x201, kAfterJump = 0x202;
 }  // namespace
 
 std::vector<std::byte> read_guest_file(const std::filesystem::path& file, const char* what) {
-  std::ifstream stream(file, std::ios::binary);
-  std::vector<char> text;
-  if (stream && !std::filesystem::is_directory(file)) {
-    text.assign(std::istreambuf_iterator<char>(stream), {});
-  } else if (stream) {
-    errno = EISDIR;
-  }
-  if (text.empty()) {
-    const bool is_open = stream.is_open() && errno == 0;
+  const auto text = read_file(file);
+  if (!text || text->empty()) {
     throw Error(ExitCode::kUsage,
                 fmt::format("Cannot read the {} \"{}\": {}; name another.", what, file.string(),
-                            is_open ? "it is empty" : errno_text(errno)));
+                            text ? "it is empty" : errno_text(errno)));
   }
-  std::vector<std::byte> bytes(text.size());
-  std::memcpy(bytes.data(), text.data(), text.size());
+  std::vector<std::byte> bytes(text->size());
+  std::memcpy(bytes.data(), text->data(), text->size());
   return bytes;
 }
 
