@@ -116,6 +116,8 @@ printf '[run\n' >"$tmp/damaged.toml"
 expect 2 err 'line 1' --config "$tmp/damaged.toml" run unicast --dry-run
 printf 'seeds = 3\n\314\247s = 1\n' >"$tmp/letter.toml"
 expect 2 err 'line 2, column 1: only ASCII' --config "$tmp/letter.toml" run unicast --dry-run
+# It opens, and no byte at its beginning can be read.
+expect 2 err 'cannot be read to its end' --config /proc/self/mem run unicast --cpus 1 --dry-run
 expect 2 err '/nonexistent.toml' --config /nonexistent.toml run unicast --dry-run
 
 # A plan from elsewhere is untrusted.

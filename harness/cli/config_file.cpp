@@ -6,7 +6,7 @@
 #define TOML_HEADER_ONLY 1
 #include <toml++/toml.h>
 
-#include <iterator>
+#include <array>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -30,6 +30,21 @@ void require_ascii(std::string_view text) {
     at.column++;
     if (c == '\n') at = {at.line + 1, 1};
   }
+}
+
+// By read(): an iterator lets out what a file that cannot be read throws.
+std::string text_of(std::istream& input) {
+  std::string text;
+  std::array<char, 4096> some{};
+  do {
+    input.read(some.data(), some.size());
+    text.append(some.data(), static_cast<std::size_t>(input.gcount()));
+  } while (input);
+  if (input.bad()) {
+    throw CLI::ConfigError("The --config file cannot be read to its end; look at its disk, or copy it.",
+                           CLI::ExitCodes::ConfigError);
+  }
+  return text;
 }
 
 std::string text_of(const toml::node& node) {
@@ -69,7 +84,7 @@ void add_items(const toml::table& table, const std::vector<std::string>& parents
 
 std::vector<CLI::ConfigItem> TomlConfig::from_config(std::istream& input) const {
   std::vector<CLI::ConfigItem> found;
-  const std::string text(std::istreambuf_iterator<char>(input), {});
+  const std::string text = text_of(input);
   require_ascii(text);
   try {
     add_items(toml::parse(text), {}, found);
