@@ -41,8 +41,9 @@ std::string text_of(std::istream& input) {
     text.append(some.data(), static_cast<std::size_t>(input.gcount()));
   } while (input);
   if (input.bad()) {
-    throw CLI::ConfigError("The --config file cannot be read to its end; look at its disk, or copy it.",
-                           CLI::ExitCodes::ConfigError);
+    throw CLI::ConfigError(
+        "The --config file cannot be read to its end; look at its disk, or copy it.",
+        CLI::ExitCodes::ConfigError);
   }
   return text;
 }
