@@ -40,16 +40,6 @@ struct tss {
 	u16 iomap;
 } __attribute__((packed));
 
-struct gate {
-	u16 offset_low;
-	u16 selector;
-	u8 ist;
-	u8 type;
-	u16 offset_middle;
-	u32 offset_high;
-	u32 reserved;
-};
-
 struct pointer {
 	u16 limit;
 	u64 base;
@@ -63,7 +53,7 @@ struct cpu {
 } __attribute__((aligned(64)));
 
 static struct cpu cpus[DYIELD_MAX_VCPUS + 1];
-static struct gate idt[256] __attribute__((aligned(16)));
+static u64 idt[256][2] __attribute__((aligned(16)));
 
 extern char interrupt_stubs[];
 
@@ -94,20 +84,22 @@ u32 cpu_index(void)
 	return index;
 }
 
-/* Every vCPU fills in the same bytes, so it does not matter who is first. */
+/*
+ * Every vCPU fills in the same bytes, so it does not matter who is first. A
+ * gate is two words which never hold anything else: who comes back from a reset
+ * does this while the others take interrupts.
+ */
 static void idt_init(void)
 {
 	for (int i = 0; i < 256; i++) {
 		u64 stub = (u64)interrupt_stubs + i * 16;
+		/* Interrupt gate; ring 3 may call only one of them. */
+		u64 type = i == VECTOR_SYSCALL ? 0xee : 0x8e;
 
-		idt[i] = (struct gate){
-			.offset_low = stub,
-			.selector = KERNEL_CS,
-			/* Interrupt gate; ring 3 may call only one of them. */
-			.type = i == VECTOR_SYSCALL ? 0xee : 0x8e,
-			.offset_middle = stub >> 16,
-			.offset_high = stub >> 32,
-		};
+		WRITE_ONCE(idt[i][0], (stub & 0xffff) | KERNEL_CS << 16 |
+					      type << 40 |
+					      (stub >> 16 & 0xffff) << 48);
+		WRITE_ONCE(idt[i][1], stub >> 32);
 	}
 }
 
