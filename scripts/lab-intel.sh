@@ -6,9 +6,11 @@
 # Instructions, and TSC ticks, that each CPU has in a second: two of them have as
 # many as both together have in QEMU.
 bochs_ips=250000000
-# A reboot is a triple fault, which ends the emulator.
+# A reboot is a triple fault, which ends the emulator. MWAIT is not waited by: Bochs' MONITOR drops
+# the other CPUs' translations of the line by its physical address, where they are by linear ones, so
+# that a store by one of them may wake nobody (bx_pc_system_c::invlpg()). kvm-intel needs it to exist.
 # shellcheck disable=SC2034
-intel_words="tsc_early_khz=$((bochs_ips / 1000)) reboot=t"
+intel_words="tsc_early_khz=$((bochs_ips / 1000)) reboot=t idle=nomwait"
 # Bochs has the CPUID of real hardware: this is how dyield knows it.
 # shellcheck disable=SC2034
 lab_json="{\"emulated\": true, \"machine\": \"bochs-vmx\", \"time\":
