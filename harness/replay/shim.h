@@ -49,7 +49,6 @@ struct kvm_vcpu;
 struct kvm_lapic {
   struct kvm_vcpu* vcpu;
   u8* regs;
-  bool apicv_active;
   bool guest_apic_protected;
   u8 hypercall_ipi_vector;
   /* Of the posted design, which no policy here is: a recording lacks what it remembers. */
