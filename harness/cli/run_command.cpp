@@ -589,7 +589,7 @@ void add_options(CLI::App& sub, Options& options) {
   sub.add_option("--vcpus", options.vcpus, "vCPUs a VM")
       ->check(CLI::Range(2, DYIELD_MAX_VCPUS))
       ->capture_default_str();
-  sub.add_option("--vms", options.vms, "VMs, all doing the same but for group fair")
+  sub.add_option("--vms", options.vms, "VMs, all doing the same but for workloads named ...-beside-...")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   sub.add_option("--cpus", options.cpus,

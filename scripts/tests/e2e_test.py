@@ -542,6 +542,7 @@ def a_vm_reset_rearranged_and_destroyed_in_a_storm_does_no_harm():
         first, second = (Lab(kernel, "sh", "-c", script, "races") for _ in range(2))
         equal(f"{kernel}: exit status ({first.err})", first.files["races.status"].strip(), "0")
         equal(f"{kernel}: the same seed, the same rounds", first.files["races.json"], second.files["races.json"])
+        equal(f"{kernel}: with the modules loaded anew, too", first.files["again.json"], second.files["again.json"])
         result, again = (json.loads(first.files[name]) for name in ("races.json", "again.json"))
         equal(f"{kernel}: rounds", result["rounds"], again["rounds"], 12)
         assert sum(act["in_storm"] > 0 for act in result["acts"].values()) > 5, result["acts"]
