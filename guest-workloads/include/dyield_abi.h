@@ -11,7 +11,7 @@
 #define DYIELD_ABI_H
 
 #define DYIELD_ABI_MAGIC	0x64596c6449654c44ULL
-#define DYIELD_ABI_VERSION	5
+#define DYIELD_ABI_VERSION	6
 
 /*
  * Guest physical layout, one memory slot from 0. Everything below
@@ -149,6 +149,9 @@ enum dyield_does {
 	X(UNICAST_RING, unicast_ring, ipi, unicast_ring, X2APIC,               \
 	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_ALIKE, UNICAST_RING,            \
 	  "every vCPU shoots down the next one")                               \
+	X(UNICAST_TICKS, unicast_ticks, ipi, unicast_ticks, X2APIC,            \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_TICKS, UNICAST_TICKS,           \
+	  "unicast, with a local timer tick of 1 ms on every vCPU")            \
 	X(BROADCAST, broadcast, ipi, broadcast, X2APIC,                        \
 	  DYIELD_DOES_SHOOTDOWNS, BROADCAST,                                   \
 	  "vCPU 0 shoots down all the others, one by one")                     \

@@ -84,7 +84,8 @@ static inline void latency_add(struct dyield_vcpu *vcpu,
 	}
 	if (bucket >= DYIELD_LATENCY_BUCKETS)
 		bucket = DYIELD_LATENCY_BUCKETS - 1;
-	vcpu->latency[which][bucket]++;
+	/* One that is full stays so, to be seen. */
+	vcpu->latency[which][bucket] += !!~vcpu->latency[which][bucket];
 }
 
 #endif

@@ -39,6 +39,17 @@ const struct workload workload_unicast_random = {
 	.step = random_step,
 };
 
+/*
+ * A guest's vCPUs have a tick, so most of those that wait for a CPU have an
+ * interrupt pending: that one is says little about who is awaited.
+ */
+const struct workload workload_unicast_ticks = {
+	.is_sender = vcpu_0,
+	.uses_window = uses_window,
+	.step = random_step,
+	.tick = 1000,
+};
+
 const struct workload workload_unicast_fixed = {
 	.is_sender = vcpu_0,
 	.uses_window = uses_window,

@@ -98,17 +98,30 @@ struct asked {
 	bool apicv;
 };
 
+/* Two elements where the CPU has VMX, set by the harness: the types of
+ * kvm-intel are there as well where it is built into the kernel of an AMD host.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, u32);
+	__type(value, u32);
+	__uint(max_entries, 1);
+} vmx SEC(".maps");
+
 /* Where in KVM's vCPU the posted interrupts are; 0 where that is not the case:
- * AVIC of kvm-amd writes the IRR itself. Known when the program is loaded. */
+ * AVIC of kvm-amd writes the IRR itself. */
 static inline u32 posted_at(void)
 {
+	u32 at = 0;
+
 	if (bpf_core_field_exists(struct vcpu_vmx___dyield, vt))
-		return bpf_core_field_offset(struct vcpu_vmx___dyield, vt) +
-		       bpf_core_field_offset(struct vcpu_vt___dyield, pi_desc);
-	if (bpf_core_field_exists(struct vcpu_vmx___dyield_old, pi_desc))
-		return bpf_core_field_offset(struct vcpu_vmx___dyield_old,
-					     pi_desc);
-	return 0;
+		at = bpf_core_field_offset(struct vcpu_vmx___dyield, vt) +
+		     bpf_core_field_offset(struct vcpu_vt___dyield, pi_desc);
+	else if (bpf_core_field_exists(struct vcpu_vmx___dyield_old, pi_desc))
+		at = bpf_core_field_offset(struct vcpu_vmx___dyield_old,
+					   pi_desc);
+	return at && ((struct bpf_map___dyield *)&vmx)->max_entries > 1 ? at
+									: 0;
 }
 
 static inline u64 regs_of(u64 apic)

@@ -14,6 +14,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "base/read_file.h"
 
 namespace dyield {
 namespace {
@@ -110,6 +111,12 @@ void require_host_pids() {
                           "PID namespace of its own ({}); run it in the host's (a container needs "
                           "--pid=host).{}{}",
                           space, *advice_at_end() == '\0' ? "" : " ", advice_at_end()));
+}
+
+void say_vmx(bpf_map* map) {
+  // A word in the row of flags.
+  const bool has = read_file("/proc/cpuinfo").value_or("").find(" vmx ") != std::string::npos;
+  check_loading("size", bpf_map__set_max_entries(map, has ? 2 : 1));
 }
 
 void for_each_loaded(

@@ -65,6 +65,10 @@ class RunningTypes {
 // The processes whose vCPUs a map of processes selects; all of them if there are none.
 void choose_processes(bpf_map* map, const std::vector<pid_t>& processes);
 
+// Tells programs that know KVM's vCPUs (lapic.bpf.h) whether the CPU has VMX; before they are
+// loaded.
+void say_vmx(bpf_map* map);
+
 // Throws Error (kEnvironment) if the running KVM cannot be found by its types.
 void require_kvm(const RunningTypes& types);
 

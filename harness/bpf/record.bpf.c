@@ -11,15 +11,16 @@
 #include "record.h"
 #include "threads.bpf.h"
 
-#define NOBODY 0xffff
-#define FIXED  __builtin_offsetof(struct dyield_decision, state)
+#define NOBODY	0xffff
+#define THREADS 4096 /* that spin, at a time */
+#define FIXED	__builtin_offsetof(struct dyield_decision, state)
 
 /* By spinning thread, the decision under way. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, u32);
 	__type(value, struct dyield_decision);
-	__uint(max_entries, 1024);
+	__uint(max_entries, THREADS);
 } underway SEC(".maps");
 
 /* What an element of it begins with. Never written. */
@@ -88,7 +89,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, u32);
 	__type(value, struct table);
-	__uint(max_entries, 1024);
+	__uint(max_entries, THREADS);
 } tables SEC(".maps");
 
 /* What an element of it begins with. Never written. */
@@ -352,6 +353,16 @@ int BPF_PROG(on_spin_exit, struct kvm_vcpu___dyield *me)
 			       wakeup()))
 		lose();
 	d->vcpus = 0;
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(thread_ends, struct task_struct___dyield *task)
+{
+	u32 tid = task->pid;
+
+	bpf_map_delete_elem(&underway, &tid);
+	bpf_map_delete_elem(&tables, &tid);
 	return 0;
 }
 

@@ -51,6 +51,7 @@ RecordProbes::RecordProbes(const std::vector<pid_t>& processes, std::uint32_t bu
     check_loading("share", bpf_map__reuse_fd(skeleton_->maps.guests, guests->get()));
   }
   check_loading("size", bpf_map__set_max_entries(skeleton_->maps.decisions, buffer));
+  say_vmx(skeleton_->maps.vmx);
   check_loading("select", bpf_program__set_autoload(skeleton_->progs.pv_send_ipi,
                                                     types.has("kvm_pv_send_ipi", BTF_KIND_FUNC)));
   check_loading("load", record_bpf::load(skeleton_.get()));

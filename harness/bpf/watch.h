@@ -7,8 +7,9 @@
 
 /* vCPU threads that can be watched at a time, unless told otherwise. */
 #define DYIELD_WATCH_VCPUS 4096
-/* vCPUs that are looked at for who else has an IPI pending. */
-#define DYIELD_WATCH_SCAN  512
+/* APIC IDs that are looked at for who else has an IPI pending: KVM has no more
+ * (KVM_MAX_VCPU_IDS). */
+#define DYIELD_WATCH_SCAN  16384
 
 #define DYIELD_WATCH_ALL   0
 

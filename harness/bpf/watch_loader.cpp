@@ -36,6 +36,7 @@ WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed, std::u
   // With places to spare, so that threads seldom meet at one.
   places_ = std::bit_ceil(threads * 2);
   check_loading("size", bpf_map__set_max_entries(skeleton_->maps.watched, places_));
+  say_vmx(skeleton_->maps.vmx);
   check_loading("load", watch_bpf::load(skeleton_.get()));
   // Populated now: page faults in the first reading would draw it out over a busy host's slices.
   watched_ = map_memory(skeleton_->maps.watched, sizeof(dyield_watched) * places_,

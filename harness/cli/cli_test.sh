@@ -241,7 +241,7 @@ completes 'none each' dyield run --pin ''
 completes 'each' dyield run --pin = e
 completes 'ktap kcidb' dyield report --format k
 completes 'bash zsh fish' dyield completion ''
-completes 'unicast unicast-fixed unicast-ring' dyield -q --config run run uni
+completes 'unicast unicast-fixed unicast-ring unicast-ticks' dyield -q --config run run uni
 completes '--unit --until-ci' dyield run unicast --un
 completes '' dyield run --vcpus ''
 completes "$tmp/completion.bash" dyield run -o "$tmp/comp"

@@ -315,6 +315,14 @@ Json read_plan(const fs::path& folder) {
 
 void begin_folder(const fs::path& folder, const Json& arguments,
                   const std::vector<std::string>& command, const Result& header) {
+  // First, as JSON is UTF-8: what could not be resumed is not begun.
+  std::string plan;
+  try {
+    plan = Json{{"schema", kPlanSchema}, {"command", command}, {"arguments", arguments}}.dump(2);
+  } catch (const Json::type_error&) {
+    throw Error(ExitCode::kUsage,
+                "The command line is not UTF-8, which a plan is; name files by UTF-8.");
+  }
   make_result_folder(folder, {kPlanFile, kHeaderFile, kSamplesFile});
   const fs::path script = folder / "reproduce.sh";
   write_file_atomically(script, reproduce_script(arguments, header));
@@ -322,8 +330,7 @@ void begin_folder(const fs::path& folder, const Json& arguments,
   fs::permissions(script, fs::perms::owner_exec | fs::perms::group_exec | fs::perms::others_exec,
                   fs::perm_options::add, error);
   // Last: with it there is something to resume.
-  const Json plan = {{"schema", kPlanSchema}, {"command", command}, {"arguments", arguments}};
-  write_file_atomically(folder / kPlanFile, plan.dump(2) + "\n");
+  write_file_atomically(folder / kPlanFile, plan + "\n");
 }
 
 class ConsoleLog : public spdlog::sinks::base_sink<std::mutex> {
@@ -360,6 +367,7 @@ void set_up(const SideSpec& side) {
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGHUP);
   pthread_sigmask(SIG_UNBLOCK, &set, &before);
   // What the command says is no result.
   const int status = std::system(("exec 1>&2\n" + side.setup).c_str());
@@ -543,6 +551,7 @@ ExitCode run(const Options& options, const Json& arguments,
     for (const Result& side : result.sides)
       if (session.until && !side.ended.empty()) fmt::print("{}: {}\n", side.kernel, side.ended);
   }
+  if (result.failure) std::rethrow_exception(result.failure);
   if (!result.complete) spdlog::error("{}", result.sides.front().ended);
   return result.complete ? ExitCode::kOk : ExitCode::kFailed;
 }
@@ -589,7 +598,8 @@ void add_options(CLI::App& sub, Options& options) {
   sub.add_option("--vcpus", options.vcpus, "vCPUs a VM")
       ->check(CLI::Range(2, DYIELD_MAX_VCPUS))
       ->capture_default_str();
-  sub.add_option("--vms", options.vms, "VMs, all doing the same but for workloads named ...-beside-...")
+  sub.add_option("--vms", options.vms,
+                 "VMs, all doing the same but for workloads named ...-beside-...")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   sub.add_option("--cpus", options.cpus,
@@ -607,8 +617,9 @@ void add_options(CLI::App& sub, Options& options) {
   sub.add_option("--seed", options.seed, "Of the first run")
       ->check(not_negative())
       ->capture_default_str();
+  // The estimator of a comparison holds all pairs of pairs.
   sub.add_option("--seeds", options.seeds, "Runs, each with the next seed and fresh VMs")
-      ->check(CLI::Range(1, 100000))
+      ->check(CLI::Range(1, 10000))
       ->capture_default_str();
   sub.add_option("--duration", options.duration, "Seconds that count")
       ->check(number_between(0.001, 86400))
@@ -635,7 +646,7 @@ void add_options(CLI::App& sub, Options& options) {
       ->type_name("FRACTION");
   sub.add_option("--max-seeds", options.max_seeds,
                  "The cap of --until-ci (default: 100, and not below --seeds)")
-      ->check(CLI::Range(1, 100000));
+      ->check(CLI::Range(1, 10000));
   sub.add_option("--ci-metric", options.ci_metric, "The metric of --until-ci")
       ->type_name("METRIC")
       ->capture_default_str();

@@ -158,6 +158,7 @@ SessionResult run_session(const Session& session, const World& world) {
   Progress progress(session.run_time);
   std::optional<std::size_t> current;
   std::string ended;
+  std::exception_ptr failure;
   bool complete = true;
   std::size_t partial = 0;
   // What the machine logged before is not these runs'.
@@ -202,7 +203,19 @@ SessionResult run_session(const Session& session, const World& world) {
           fmt::format("{}{}: seed {}", session.title,
                       session.sides.empty() ? "" : " " + session.sides[step.side].name, step.seed),
           finished++, total);
-      Run run = world.run(step.seed, last && step == steps.back());
+      Run run;
+      try {
+        run = world.run(step.seed, last && step == steps.back());
+      } catch (const Error& error) {
+        // What has been measured is not this one's fault.
+        if (std::ranges::all_of(sides, [](const auto& s) { return s.result().runs.empty(); }))
+          throw;
+        progress.clear();
+        complete = false;
+        ended = fmt::format("seed {}: {}", step.seed, error.what());
+        failure = std::current_exception();
+        break;
+      }
       progress.ran();
       progress.clear();
       keep_kernel_log(session, world, run);
@@ -223,6 +236,7 @@ SessionResult run_session(const Session& session, const World& world) {
   if (partial > 0) ended += fmt::format("; {} of the runs are partial", partial);
   SessionResult result;
   result.complete = complete;
+  result.failure = failure;
   for (SideResults& side : sides) {
     side.end(ended);
     if (side.started()) result.sides.push_back(side.result());

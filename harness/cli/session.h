@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -45,8 +46,9 @@ struct World {
 };
 
 struct SessionResult {
-  std::vector<Result> sides;  // those that were begun, at least one
-  bool complete = false;      // every run
+  std::vector<Result> sides;   // those that were begun, at least one
+  bool complete = false;       // every run
+  std::exception_ptr failure;  // what kept a run from starting, behind others that are kept
 };
 
 // Whether results go to a folder (and not to a single file or nowhere).

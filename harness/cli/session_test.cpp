@@ -207,6 +207,23 @@ TEST_F(SessionTest, ARunThatFailsEndsItAndIsRunAgainOnResume) {
   EXPECT_EQ(result.sides[0].runs[3].seed, 12U);
 }
 
+TEST_F(SessionTest, ARunThatCannotStartLosesNoneBeforeIt) {
+  const auto good = world_.run;
+  world_.run = [&](std::uint64_t seed, bool last) {
+    if (seed == 12) throw Error(ExitCode::kEnvironment, "no file descriptor is left");
+    return good(seed, last);
+  };
+  const SessionResult result = run_session(session_, world_);
+  EXPECT_FALSE(result.complete);
+  EXPECT_THAT(result.sides[0].runs, SizeIs(2));
+  EXPECT_EQ(result.sides[0].ended, "seed 12: no file descriptor is left");
+  ASSERT_TRUE(result.failure);
+  EXPECT_THROW(std::rethrow_exception(result.failure), Error);
+  // With nothing to keep, it is the command's own error.
+  session_.first_seed = 12;
+  EXPECT_THROW(run_session(session_, world_), Error);
+}
+
 TEST_F(SessionTest, ARunThatLostEventsDoesNotEndItAndIsRunAgainOnResume) {
   session_.output = folder_ / "r";
   const auto good = world_.run;

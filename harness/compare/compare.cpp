@@ -251,7 +251,10 @@ Leaves environment_of(const LoadedResult& file) {
 std::string_view forbidding(std::string_view pointer) {
   constexpr std::array kHost = {"/cpu_model", "/cpu", "/cpus_online", "/topology"};
   constexpr std::array kAccelerator = {"/lab"};
+  // The same machine can have another of these.
+  constexpr std::array kSettings = {"/cpu/microcode", "/topology/cpufreq_governor"};
   const auto below = [&](std::string_view parent) { return is_below(pointer, parent); };
+  if (std::ranges::any_of(kSettings, below)) return "";
   if (std::ranges::any_of(kHost, below)) return "hosts";
   if (std::ranges::any_of(kAccelerator, below)) return "accelerators";
   return "";
@@ -260,7 +263,12 @@ std::string_view forbidding(std::string_view pointer) {
 // The module that drives the hardware, such as "kvm_amd".
 std::string kvm_module(const Json& environment) {
   if (!environment.contains("modules") || !environment["modules"].is_object()) return "";
-  for (const auto& [name, parameters] : environment["modules"].items())
+  const Json& modules = environment["modules"];
+  // Both can be built into one kernel.
+  if (modules.contains("kvm_amd") && modules.contains("kvm_intel") && environment.contains("cpu") &&
+      environment["cpu"].is_object())
+    return environment["cpu"].value("vendor_id", "") == "GenuineIntel" ? "kvm_intel" : "kvm_amd";
+  for (const auto& [name, parameters] : modules.items())
     if (name.starts_with("kvm_")) return name;
   return "";
 }

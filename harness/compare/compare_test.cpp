@@ -258,6 +258,18 @@ TEST(Compare, RefusesDifferentHostsAndAccelerators) {
               }),
               HasSubstr("the KVM module"));
   EXPECT_EQ(refused([](Json&) {}), "no error");
+  // Settings of one and the same machine.
+  EXPECT_EQ(refused([](Json& e) {
+              e["topology"]["cpufreq_governor"] = "powersave";
+              e["cpu"]["microcode"] = "0x2";
+            }),
+            "no error");
+  // A kernel with both vendors' modules built in drives the same hardware.
+  Result b = noisy("new", 100), a = noisy("base", 100);
+  for (Result* result : {&a, &b}) result->environment["cpu"]["vendor_id"] = "GenuineIntel";
+  a.environment["modules"] = {{"kvm_intel", {{"ept", "Y"}}}};
+  b.environment["modules"] = {{"kvm_amd", {{"npt", "Y"}}}, {"kvm_intel", {{"ept", "Y"}}}};
+  EXPECT_EQ(error_of([&] { compared({a}, {b}); }), "no error");
 }
 
 TEST(Compare, FewPairsHaveNoVerdict) {

@@ -102,7 +102,19 @@ void CpuQuota::remove_groups() const noexcept {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
-  if (enabled_) put(parent_ / "cgroup.subtree_control", "-cpu");
+  if (!enabled_) return;
+  // Another dyield's groups may have come to rely on it.
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(parent_, error))
+    if (entry.path().filename().string().starts_with("dyield-")) return;
+  put(parent_ / "cgroup.subtree_control", "-cpu");
+}
+
+bool CpuQuota::holds() const {
+  return std::ranges::all_of(groups_, [](const fs::path& group) {
+    std::error_code error;
+    return fs::exists(group / "cpu.max", error);
+  });
 }
 
 void CpuQuota::limit(pid_t thread, std::uint32_t vm) const {

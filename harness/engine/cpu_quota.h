@@ -29,6 +29,8 @@ class CpuQuota {
   // What cpu.stat says of each VM: usage_usec, nr_throttled, throttled_usec and others; of
   // all threads since they were put there.
   [[nodiscard]] Json stat() const;
+  // Is the limit still there? Whoever owns a group above can take the controller away.
+  [[nodiscard]] bool holds() const;
 
  private:
   void remove_groups() const noexcept;

@@ -184,6 +184,15 @@ void collect_guests(Run& run, std::span<const dyield_shared* const> guests, std:
     count_latencies(run, "handler_delay", to_handler, tsc_khz);
     count_latencies(run, "release_delay", to_release, tsc_khz);
   }
+  const auto is_full = [](const dyield_vcpu& vcpu) {
+    return std::ranges::any_of(vcpu.latency, [](const auto& buckets) {
+      return std::ranges::find(buckets, ~dyield_u32{0}) != std::end(buckets);
+    });
+  };
+  if (std::ranges::any_of(all,
+                          [&](const Vcpus& vcpus) { return std::ranges::any_of(vcpus, is_full); }))
+    run.notes.emplace_back(
+        "a bucket of the delays is full, so they are wrong: measure for less long");
   run.detail["latency"] = {
       {"unit", "ticks of the guest's TSC"},
       {"tsc_khz", tsc_khz},

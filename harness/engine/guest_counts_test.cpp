@@ -68,6 +68,9 @@ TEST(GuestCounts, DelaysAreTheMiddlesOfTheirBucketsInNanoseconds) {
   EXPECT_EQ(run.counts.at("handler_delays"), 4U);
   EXPECT_EQ(run.counts.at("handler_delay_ns"), (12 * 2 + 768) * 1000U);
   EXPECT_EQ(run.counts.at("release_delays"), 0U);
+  EXPECT_TRUE(run.notes.empty());
+  handler[5] = ~0U;
+  EXPECT_EQ(guests.collect(config).notes.size(), 1U);
   // A locks' waits are for no IPI.
   EXPECT_FALSE(
       guests.collect(config_of(DYIELD_WORKLOAD_LOCK_TICKET)).counts.contains("handler_delays"));

@@ -87,6 +87,8 @@ constexpr std::size_t kStackSize = 4 * 1024 * 1024;  // it keeps a megabyte of e
 #else
 constexpr std::size_t kStackSize = 128 * 1024;
 #endif
+// Of a set for affinity; the kernel's NR_CPUS goes up to 8192.
+constexpr std::size_t kMostCpus = 8192;
 // A sentence names no more stuck vCPUs than these.
 constexpr std::size_t kMostStuck = 8;
 
@@ -103,10 +105,10 @@ class Runner {
                               errno_text(errno)));
     }
     // From here on: an interrupt during the start ends the run in order, too.
-    loop_.on_signals({SIGINT, SIGTERM}, [this](int signal) {
+    loop_.on_signals({SIGINT, SIGTERM, SIGHUP}, [this](int signal) {
       // Even behind the measurement: what the guests have not acknowledged cannot be checked.
       end(RunStatus::kPartial,
-          fmt::format("interrupted by {} {}", signal == SIGINT ? "SIGINT" : "SIGTERM", moment()));
+          fmt::format("interrupted by SIG{} {}", sigabbrev_np(signal), moment()));
     });
     if (config.vcpus > system.max_vcpus()) {
       throw Error(
@@ -249,8 +251,9 @@ class Runner {
     run_.detail["startup_ns"] = startup_ ? Json(startup_->count()) : Json();
     auto own = process_resident_bytes();
     for (const auto& vm : vms_) {
+      // mincore() also counts the zero page, and the process' own sum may lag behind.
       const auto guest = resident_bytes(vm->memory());
-      own = own && guest ? std::optional(*own - *guest) : std::nullopt;
+      own = own && guest && *guest <= *own ? std::optional(*own - *guest) : std::nullopt;
     }
     run_.detail["own_memory_bytes"] = own ? Json(*own) : Json();
   }
@@ -297,8 +300,8 @@ class Runner {
           const std::size_t slot = std::size_t{v} * config_.vcpus + i;
           tids_[slot] = ::gettid();
           pthread_setname_np(pthread_self(), fmt::format("vm{}/vcpu{}", v, i).c_str());
-          place(slot);
           try {
+            place(slot);
             keep_capabilities({});
           } catch (const Error& error) {
             end_thread(error.what());
@@ -338,18 +341,25 @@ class Runner {
     if (go_ && !go_->try_wait()) go_->count_down();
   }
 
-  // Affinity is best effort here: the CPUs were checked when they were chosen.
+  // The CPUs were checked when they were chosen, but a side's command, hotplug or a cgroup can take
+  // some away; the kernel then goes on with the others.
   void place(std::size_t slot) const {
-    // One set has room for CPUs 0 to 1023.
-    const auto most = static_cast<std::size_t>(std::ranges::max(config_.cpus));
-    std::vector<cpu_set_t> set(most / CPU_SETSIZE + 1);
+    std::vector<cpu_set_t> set(kMostCpus / CPU_SETSIZE), got(set.size());
     const std::size_t size = set.size() * sizeof(cpu_set_t);
     if (config_.pin == Pin::kEach) {
       CPU_SET_S(config_.cpus[slot % config_.cpus.size()], size, set.data());
     } else {
       for (const int cpu : config_.cpus) CPU_SET_S(cpu, size, set.data());
     }
-    pthread_setaffinity_np(pthread_self(), size, set.data());
+    int error = pthread_setaffinity_np(pthread_self(), size, set.data());
+    if (error == 0) error = pthread_getaffinity_np(pthread_self(), size, got.data());
+    if (error == 0 && CPU_EQUAL_S(size, set.data(), got.data())) return;
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("VM {} vCPU {} cannot be placed on its CPUs{}: {} of {} may be used; "
+                            "see what took CPUs away (hotplug, cpuset, --side), and run again",
+                            slot / config_.vcpus, slot % config_.vcpus,
+                            error == 0 ? "" : " (" + errno_text(error) + ")",
+                            CPU_COUNT_S(size, got.data()), CPU_COUNT_S(size, set.data())));
   }
 
   // The first of the threads that fail says why.
@@ -461,7 +471,15 @@ Json perf_json(const PerfCounters& counters) {
 
 void Runner::collect() {
   run_.seed = config_.seed;
-  if (quota_) run_.detail["cpu_stat"] = quota_->stat();
+  if (quota_) {
+    run_.detail["cpu_stat"] = quota_->stat();
+    if (run_.status == RunStatus::kComplete && !quota_->holds()) {
+      run_.status = RunStatus::kFailed;
+      run_.reason =
+          "the VMs' limit of CPU time was taken away by somebody who disabled the cpu "
+          "controller (cgroup.subtree_control) above them";
+    }
+  }
   run_.detail["measured_ns"] = measured_.value_or(nanoseconds{}).count();
   if (run_.status == RunStatus::kComplete) {
     if (const std::string note = duration_note(config_.duration, *measured_); !note.empty()) {

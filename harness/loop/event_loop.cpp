@@ -78,7 +78,12 @@ void EventLoop::on_readable(int fd, std::function<void()> handler) {
 void EventLoop::on_signals(std::initializer_list<int> signals, std::function<void(int)> handler) {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : signals) sigaddset(&set, signal);
+  for (const int signal : signals) {
+    struct sigaction now {};
+    if (signal == SIGHUP && sigaction(signal, nullptr, &now) == 0 && now.sa_handler == SIG_IGN)
+      continue;
+    sigaddset(&set, signal);
+  }
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   signals_ = Fd(::signalfd(-1, &set, SFD_CLOEXEC));
   if (!signals_) check("watch signals", -errno);

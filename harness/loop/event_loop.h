@@ -33,7 +33,8 @@ class EventLoop {
   // Calls the handler each time that a descriptor wakes those who wait to read from it. It
   // must outlive the loop.
   void on_readable(int fd, std::function<void()> handler);
-  // Calls the handler with the number of each signal of the set. Blocks these
+  // Calls the handler with the number of each signal of the set, but for a SIGHUP that is ignored,
+  // as nohup(1) has it. Blocks these
   // signals in the calling thread for good, and so in threads that it starts later: one that
   // comes behind this loop is the next one's.
   void on_signals(std::initializer_list<int> signals, std::function<void(int)> handler);

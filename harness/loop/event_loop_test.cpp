@@ -62,6 +62,21 @@ TEST(EventLoop, SignalsArriveAsEvents) {
   EXPECT_EQ(number, SIGINT);
 }
 
+TEST(EventLoop, AHangupThatIsIgnoredStaysIgnored) {
+  const auto before = ::signal(SIGHUP, SIG_IGN);
+  EventLoop loop;
+  int number = 0;
+  loop.on_signals({SIGHUP, SIGTERM}, [&](int signal) {
+    number = signal;
+    loop.stop();
+  });
+  kill(getpid(), SIGHUP);
+  kill(getpid(), SIGTERM);
+  loop.run();
+  ::signal(SIGHUP, before);
+  EXPECT_EQ(number, SIGTERM);
+}
+
 TEST(EventLoop, ADescriptorThatStaysReadableIsServedOnceForEachTimeThatItWakes) {
   const Fd event(::eventfd(0, EFD_CLOEXEC));
   EventLoop loop;

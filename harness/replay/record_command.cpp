@@ -103,8 +103,10 @@ ExitCode record(const RecordOptions& options) {
   // Not at random: it is the busiest moments that fill a buffer.
   if (const auto lost = probes.lost(); lost > 0) {
     spdlog::warn(
-        "The recording is incomplete: {} decisions are not in it, for the kernel's buffer was full "
-        "or their vCPUs could not be read; raise --buffer, or record fewer VMs (--pid).",
+        "The recording is incomplete: {} decisions are not in it, for the kernel's buffer was "
+        "full, "
+        "their vCPUs could not be read, or too many threads spin; raise --buffer, or record fewer "
+        "VMs (--pid).",
         lost);
   }
   return ExitCode::kOk;

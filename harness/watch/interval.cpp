@@ -60,8 +60,13 @@ std::vector<WatchedVm> Intervals::next(const std::map<pid_t, dyield_watched>& re
   std::map<std::pair<pid_t, std::uint32_t>, WatchedVm> vms;
   for (const auto& [tid, now] : reading) {
     const auto pid = static_cast<pid_t>(now.tgid);
-    const auto fresh = static_cast<std::uint32_t>(
-        std::ranges::count_if(index_, [&](const auto& known) { return known.first.first == pid; }));
+    // The least that no VM of this process has: an earlier one may have gone.
+    std::uint32_t fresh = 0;
+    while (std::ranges::any_of(index_, [&](const auto& known) {
+      return known.first.first == pid && known.second == fresh;
+    })) {
+      fresh++;
+    }
     const std::uint32_t index = index_.try_emplace({pid, now.kvm}, fresh).first->second;
     WatchedVcpu vcpu{now.vcpu_id, tid, now.n};
     if (const auto old = before_.find(tid);

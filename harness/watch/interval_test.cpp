@@ -52,6 +52,15 @@ TEST(Intervals, KeepTheNumberOfAVmWhileItLives) {
   EXPECT_EQ(vms[0].index, 1U);
 }
 
+TEST(Intervals, GiveNoTwoVmsOfAProcessOneNumber) {
+  Intervals intervals(true);
+  (void)intervals.next({{10, vcpu(1, 3, 0, 1)}, {11, vcpu(1, 7, 0, 4)}});
+  (void)intervals.next({{11, vcpu(1, 7, 0, 4)}});  // the first has gone
+  const auto vms = intervals.next({{11, vcpu(1, 7, 0, 4)}, {12, vcpu(1, 9, 0, 2)}});
+  ASSERT_EQ(vms.size(), 2U);
+  EXPECT_THAT((std::vector{vms[0].index, vms[1].index}), ElementsAre(0U, 1U));
+}
+
 TEST(Intervals, ConcludeWhoFoundNobodyWithoutTheTracepoint) {
   dyield_watched w = vcpu(1, 7, 0, 9);
   w.n.exits_tried = 2;
