@@ -41,6 +41,7 @@ typedef uint64_t u64;
 #define ktime_get_mono_fast_ns() ((u64)0)
 
 #define CONFIG_HAVE_KVM_CPU_RELAX_INTERCEPT 1
+#define enable_apicv true
 
 enum { OUTSIDE_GUEST_MODE, IN_GUEST_MODE };
 
