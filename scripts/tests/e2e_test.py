@@ -1511,7 +1511,7 @@ def a_recording_of_each_policy_of_the_lab_is_replayed_as_it_went():
 @test
 def a_recording_that_overflows_counts_marks_and_shows_what_is_missing():
     lab = Lab("mainline", "sh", "-c",
-              "dyield record --buffer 4 -o /out/y.rec & w=$!; sleep 1; kill -STOP $w; "
+              "dyield record --buffer 4 -o /out/y.rec & w=$!; sleep 2; kill -STOP $w; "
               "dyield -q run all-to-all --vcpus 6 --cpus 2 --audit -o /out/r.json " + " ".join(SHORT) +
               " >/dev/null; kill -CONT $w; kill -INT $w; wait $w")
     equal(f"exit status ({lab.err})", lab.status, 0)
