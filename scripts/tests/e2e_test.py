@@ -1422,8 +1422,9 @@ def a_watch_sees_the_vcpus_of_qemu():
             equal(f"{kernel}: PAUSEs by the guest, and their exits", int(lab.files["serial"], 16), w["pause_exits"])
             # The spinning vCPU awaits each of the others, and nothing else.
             assert w["hits"] > 0 and w["not_judged"] <= w["yields_made"] / 10, w
+            # Misses are guesses, made while the receivers that are left are running.
             if kernel == "patched":
-                assert w["receiver"] > 0 and w["misses"] == 0, w
+                assert w["hits"] >= w["receiver"] > 0 and w["misses"] <= w["kernel"] + w["ready"], w
 
 
 def replayed(recording, *options):
@@ -1473,7 +1474,7 @@ def a_recording_on_mainline_predicts_the_precision_of_the_patched_kernel():
 def a_recording_has_each_pause_exit_and_its_outcome():
     for kernel, policy in ("mainline", "mainline"), ("patched", "series"):
         lab = Lab(kernel, "sh", "-c",
-                  "dyield record -o /out/y.rec & w=$!; sleep 1; dyield -q run all-to-all --cpus 2 --audit -o /out/r.json "
+                  "dyield record -o /out/y.rec & w=$!; sleep 2; dyield -q run all-to-all --cpus 2 --audit -o /out/r.json "
                   + " ".join(SHORT) + " >/dev/null; kill -INT $w; wait $w")
         equal(f"exit status ({lab.err})", lab.status, 0)
         assert "incomplete" not in lab.err, lab.err
@@ -1493,8 +1494,10 @@ def a_recording_has_each_pause_exit_and_its_outcome():
 def a_recording_of_each_policy_of_the_lab_is_replayed_as_it_went():
     # The posted design's is none of them: what it goes by is in no recording.
     names = [name for name in POLICIES if name not in ("mainline", "posted", "ours")]
+    # Where everybody waits in kernel mode, mainline's filter lets pass whom these two do.
+    workload = {name: "unicast" if name.endswith("pending") else "all-to-all" for name in names}
     done = one_boot("peers", {
-        name: switched(name, "{ dyield -q run all-to-all --vcpus 6 --cpus 2 --duration 60 >/dev/null & w=$!; sleep 0.6; "
+        name: switched(name, f"{{ dyield -q run {workload[name]} --vcpus 6 --cpus 2 --duration 60 >/dev/null & w=$!; sleep 0.6; "
                              f"{SOON} dyield record --pid $w --duration 0.2 -o /out/{name}.json; s=$?; kill -INT $w; "
                              "wait $w; (exit $s); }") for name in names})
     for name, (status, err, recording) in done.items():
