@@ -454,7 +454,8 @@ def a_hostile_guest_on_intel_gets_no_word_and_no_other_vcpu_either():
 
 @test
 def a_vm_gets_no_more_cpu_time_than_its_quota():
-    run = ("dyield -q run spin-beside-compute --vcpus 2 --vms 2 --cpus 2 --duration 0.2 --warmup 0 --think 64 "
+    # Long enough for the scheduler to spread four threads that begin on one CPU.
+    run = ("dyield -q run spin-beside-compute --vcpus 2 --vms 2 --cpus 2 --duration 0.6 --warmup 0 --think 64 "
            "--seeds 3 --audit --quota {quota} -o /out/{quota}.json >/dev/null")
     groups = "find /sys/fs/cgroup -name 'dyield-*' | wc -l; cat /sys/fs/cgroup/cgroup.subtree_control | wc -w"
     lab = Lab("patched", "sh", "-c",
