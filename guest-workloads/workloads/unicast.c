@@ -40,8 +40,9 @@ const struct workload workload_unicast_random = {
 };
 
 /*
- * A guest's vCPUs have a tick, so most of those that wait for a CPU have an
- * interrupt pending: that one is says little about who is awaited.
+ * Do vCPUs whose tick is due while they wait for a CPU pass for receivers? KVM
+ * keeps it apart from the IRR until the vCPU runs
+ * (kvm_inject_pending_timer_irqs() in arch/x86/kvm/lapic.c).
  */
 const struct workload workload_unicast_ticks = {
 	.is_sender = vcpu_0,

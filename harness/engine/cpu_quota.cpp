@@ -105,8 +105,9 @@ void CpuQuota::remove_groups() const noexcept {
   if (!enabled_) return;
   // Another dyield's groups may have come to rely on it.
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(parent_, error))
-    if (entry.path().filename().string().starts_with("dyield-")) return;
+  for (fs::directory_iterator entry(parent_, error), end; !error && entry != end;
+       entry.increment(error))
+    if (entry->path().filename().string().starts_with("dyield-")) return;
   put(parent_ / "cgroup.subtree_control", "-cpu");
 }
 

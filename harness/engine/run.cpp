@@ -300,15 +300,17 @@ class Runner {
           const std::size_t slot = std::size_t{v} * config_.vcpus + i;
           tids_[slot] = ::gettid();
           pthread_setname_np(pthread_self(), fmt::format("vm{}/vcpu{}", v, i).c_str());
+          bool prepared = false;
           try {
-            place(slot);
             keep_capabilities({});
+            place(slot);
+            prepared = true;
           } catch (const Error& error) {
             end_thread(error.what());
           }
           registered_->count_down();
           go_->wait();
-          vcpu_main(v, i);
+          if (prepared) vcpu_main(v, i);
           ended_threads_.release();
         }));
       }

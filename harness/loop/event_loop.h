@@ -34,9 +34,8 @@ class EventLoop {
   // must outlive the loop.
   void on_readable(int fd, std::function<void()> handler);
   // Calls the handler with the number of each signal of the set, but for a SIGHUP that is ignored,
-  // as nohup(1) has it. Blocks these
-  // signals in the calling thread for good, and so in threads that it starts later: one that
-  // comes behind this loop is the next one's.
+  // as nohup(1) has it. Blocks these signals in the calling thread for good, and so in threads
+  // that it starts later: one that comes behind this loop is the next one's.
   void on_signals(std::initializer_list<int> signals, std::function<void(int)> handler);
   // Calls the handler once, after the delay.
   void after(std::chrono::nanoseconds delay, std::function<void()> handler);

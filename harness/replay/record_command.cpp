@@ -104,9 +104,8 @@ ExitCode record(const RecordOptions& options) {
   if (const auto lost = probes.lost(); lost > 0) {
     spdlog::warn(
         "The recording is incomplete: {} decisions are not in it, for the kernel's buffer was "
-        "full, "
-        "their vCPUs could not be read, or too many threads spin; raise --buffer, or record fewer "
-        "VMs (--pid).",
+        "full, their vCPUs could not be read, or too many threads spin; raise --buffer, or record "
+        "fewer VMs (--pid).",
         lost);
   }
   return ExitCode::kOk;

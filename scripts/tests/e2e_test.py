@@ -482,6 +482,19 @@ def a_vm_gets_no_more_cpu_time_than_its_quota():
 
 
 @test
+def a_run_that_lost_its_cpus_or_its_quota_or_its_terminal_fails():
+    run = "dyield -q run compute --vcpus 2 --cpus 2 --warmup 0 --duration 1"
+    lab = Lab("patched", "sh", "-c", f"""
+        {run} --pin each --side a='echo 0 >/sys/devices/system/cpu/cpu1/online' --side b=true >/dev/null; echo $?
+        echo 1 >/sys/devices/system/cpu/cpu1/online
+        {run} --quota 50 >/dev/null & w=$!; sleep 0.6; echo -cpu >/sys/fs/cgroup/cgroup.subtree_control; wait $w; echo $?
+        {run} >/dev/null & w=$!; sleep 0.6; kill -HUP $w; wait $w; echo $?""")
+    equal("exit statuses", lab.out, "1\n1\n1\n")
+    for words in "cannot be placed on its CPUs", "limit of CPU time was taken away", "interrupted by SIGHUP":
+        assert words in lab.err, (words, lab.err)
+
+
+@test
 def a_yield_to_another_vm_would_be_found():
     lab = dyield("patched", "hostile-icr", "--audit", "--fault", "stray")
     equal("exit status", lab.status, 1)
@@ -1426,6 +1439,7 @@ def a_watch_sees_the_vcpus_of_qemu():
             # Misses are guesses, made while the receivers that are left are running.
             if kernel == "patched":
                 assert w["hits"] >= w["receiver"] > 0 and w["misses"] <= w["kernel"] + w["ready"], w
+                assert w["misses"] <= w["yields_made"] / 20, w
 
 
 def replayed(recording, *options):
