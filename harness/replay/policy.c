@@ -7,6 +7,14 @@
  */
 #include <string.h>
 
+/* All policies are in one program. */
+#define PASTE_(a, b)			  a##b
+#define PASTE(a, b)			  PASTE_(a, b)
+#define kvm_vcpu_on_spin		  PASTE(on_spin_, POLICY)
+#define kvm_arch_dy_next_ipi_receiver	  PASTE(next_ipi_receiver_, POLICY)
+#define kvm_arch_dy_has_pending_interrupt PASTE(has_pending_interrupt_, POLICY)
+#define kvm_lab_is_receiver		  PASTE(lab_is_receiver_, POLICY)
+
 #include "replay/shim.h"
 
 static struct dyield_choice *choice_under_way;
@@ -31,13 +39,6 @@ static void trace_shim(int reason)
 #define kvm_vcpu_yield_to(target) yield_to_shim(target)
 #define trace_kvm_directed_yield(vcpu_id, target_id, reason, yielded) \
 	trace_shim(reason)
-/* All policies are in one program. */
-#define PASTE_(a, b)		      a##b
-#define PASTE(a, b)		      PASTE_(a, b)
-#define kvm_vcpu_on_spin	      PASTE(on_spin_, POLICY)
-#define kvm_arch_dy_next_ipi_receiver PASTE(next_ipi_receiver_, POLICY)
-#define kvm_lab_is_receiver	      PASTE(lab_is_receiver_, POLICY)
-
 #include POLICY_SOURCE
 
 static void choose(const struct dyield_decision *d,

@@ -104,7 +104,19 @@ TEST_F(ReplayTest, SeriesTakesAVectorThatTheApicNeverDeliversForNone) {
   EXPECT_EQ(choose("series", d).chosen, -1);
 }
 
-TEST_F(ReplayTest, WithoutAReceiverBothChooseTheSame) {
+// With APICv's hint mainline lets it pass, too.
+TEST_F(ReplayTest, SeriesPassesAVcpuWithAnInterruptInItsLocalApic) {
+  dyield_decision d = situation();
+  d.state[2] |= DYIELD_STATE_IRR;
+  EXPECT_EQ(choose("mainline", d).chosen, -1);
+  const dyield_choice choice = choose("series", d);
+  EXPECT_EQ(choice.chosen, 2);
+  EXPECT_EQ(choice.reason, DYIELD_REASON_PENDING);
+  d.state[2] = static_cast<dyield_u16>(kPreempted | DYIELD_STATE_POSTED);
+  EXPECT_EQ(choose("mainline", d).chosen, 2);
+}
+
+TEST_F(ReplayTest, WithoutAnInterruptPendingBothChooseTheSame) {
   std::mt19937 random(1);
   for (int i = 0; i < 2000; i++) {
     dyield_decision d{};
@@ -113,7 +125,7 @@ TEST_F(ReplayTest, WithoutAReceiverBothChooseTheSame) {
     d.last_boosted = static_cast<dyield_u16>(random() % d.vcpus);
     d.kernel_mode = random() % 2;
     d.vector = 0x40;
-    constexpr unsigned kPending = DYIELD_STATE_VECTOR | DYIELD_STATE_PV_VECTOR;
+    constexpr unsigned kPending = DYIELD_STATE_VECTOR | DYIELD_STATE_PV_VECTOR | DYIELD_STATE_IRR;
     for (unsigned v = 0; v < d.vcpus; v++) {
       d.state[v] = static_cast<dyield_u16>(random() & 0xfff & ~kPending);
     }

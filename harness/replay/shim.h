@@ -121,12 +121,11 @@ static inline bool kvm_vcpu_is_blocking(struct kvm_vcpu* vcpu) {
   return vcpu->state & DYIELD_STATE_BLOCKING;
 }
 
-static inline bool vcpu_dy_runnable(struct kvm_vcpu* vcpu) {
-  return vcpu->state & (DYIELD_STATE_EVENT | DYIELD_STATE_POSTED);
-}
+/* The policy's own. */
+bool kvm_arch_dy_has_pending_interrupt(struct kvm_vcpu* vcpu);
 
-static inline bool kvm_arch_dy_has_pending_interrupt(struct kvm_vcpu* vcpu) {
-  return vcpu->state & DYIELD_STATE_POSTED;
+static inline bool vcpu_dy_runnable(struct kvm_vcpu* vcpu) {
+  return vcpu->state & DYIELD_STATE_EVENT || kvm_arch_dy_has_pending_interrupt(vcpu);
 }
 
 static inline bool kvm_arch_vcpu_preempted_in_kernel(struct kvm_vcpu* vcpu) {
@@ -169,8 +168,13 @@ static inline bool apic_test_vector(int vector, u8* bitmap) {
   return *(u32*)(bitmap + vector / 32 * 0x10) >> (vector % 32) & 1;
 }
 
-/* What was posted is in the IRR here: a recording has the sum of both. */
 #define kvm_x86_call(function) shim_##function
+#define kvm_vcpu_apicv_active(vcpu) true
+static inline bool shim_dy_apicv_has_pending_interrupt(struct kvm_vcpu* vcpu) {
+  return vcpu->state & DYIELD_STATE_POSTED;
+}
+
+/* The vector, if it was posted, is in the IRR here: a recording has the sum of both. */
 static inline bool shim_dy_apicv_is_vector_posted(struct kvm_vcpu* vcpu, u8 vector) {
   return false;
 }
