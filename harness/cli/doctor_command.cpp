@@ -114,23 +114,22 @@ Finding api() {
 
 Finding pause_exits() {
   if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty()) {
-    const bool amd = fs::exists("/sys/module/kvm_amd");
-    const bool intel = fs::exists("/sys/module/kvm_intel");
-    return {State::kNotMet,
-            fs::exists("/dev/kvm") ? obstacle : "neither kvm-amd nor kvm-intel is loaded",
-            amd     ? "sudo modprobe -r kvm-amd && sudo modprobe kvm-amd pause_filter_count=3000"
-            : intel ? "sudo modprobe -r kvm-intel && sudo modprobe kvm-intel ple_gap=128"
-                    : "sudo modprobe kvm-amd (or kvm-intel); without either, " + kLab};
+    const std::string module = vendor_module();
+    return {
+        State::kNotMet,
+        fs::exists("/dev/kvm") ? obstacle : "neither kvm-amd nor kvm-intel is loaded",
+        module == "kvm_amd"
+            ? "sudo modprobe -r kvm-amd && sudo modprobe kvm-amd pause_filter_count=3000"
+        : module == "kvm_intel"
+            ? "sudo modprobe -r kvm-intel && sudo modprobe kvm-intel ple_gap=128"
+            : "sudo modprobe kvm-amd (or kvm-intel); without either, " + kLab};
   }
-  std::string found;
-  for (const auto& [module, names] : {std::pair<std::string, std::vector<std::string>>{
-                                          "kvm_amd", {"pause_filter_count", "pause_filter_thresh"}},
-                                      {"kvm_intel", {"ple_gap", "ple_window"}}}) {
-    if (!fs::exists("/sys/module/" + module)) continue;
-    found += module;
-    for (const std::string& name : names)
-      found += fmt::format(" {}={}", name, parameter(module, name));
-  }
+  std::string found = vendor_module();
+  const std::vector<std::string> names =
+      found == "kvm_amd" ? std::vector<std::string>{"pause_filter_count", "pause_filter_thresh"}
+                         : std::vector<std::string>{"ple_gap", "ple_window"};
+  const std::string module = found;
+  for (const std::string& name : names) found += fmt::format(" {}={}", name, parameter(module, name));
   return {State::kMet, found};
 }
 
@@ -267,34 +266,33 @@ bool on(const std::string& value) {
 }
 
 Finding apic_virtualization() {
-  const std::string amd = parameter("kvm_amd", "avic"),
-                    intel = parameter("kvm_intel", "enable_apicv");
-  if (amd.empty() && intel.empty())
+  const std::string module = vendor_module();
+  const std::string value = parameter(module, module == "kvm_intel" ? "enable_apicv" : "avic");
+  if (value.empty())
     return {State::kCannotTell, "neither kvm-amd's avic nor kvm-intel's enable_apicv is here"};
-  if (on(intel)) {
+  if (on(value) && module == "kvm_intel") {
     return {State::kNote,
-            "kvm_intel enable_apicv=" + intel +
+            "kvm_intel enable_apicv=" + value +
                 ": a mainline kernel sees the pending interrupt of a vCPU in ring 3, so the base "
                 "does better than without",
             "sudo modprobe -r kvm-intel && sudo modprobe kvm-intel enable_apicv=0, to measure "
             "without"};
   }
-  if (on(amd)) {
+  if (on(value)) {
     return {State::kNote,
-            "kvm_amd avic=" + amd +
+            "kvm_amd avic=" + value +
                 ": KVM takes no part in most IPIs, so receiver_delays counts only those that it "
                 "delivers itself",
             "sudo modprobe -r kvm-amd && sudo modprobe kvm-amd avic=0, to measure without"};
   }
   return {State::kNote,
-          fmt::format("off ({}): every IPI and EOI of a guest passes through KVM",
-                      intel.empty() ? "kvm_amd avic=" + amd : "kvm_intel enable_apicv=" + intel)};
+          fmt::format("off ({} {}={}): every IPI and EOI of a guest passes through KVM", module,
+                      module == "kvm_intel" ? "enable_apicv" : "avic", value)};
 }
 
 Finding ipi_virtualization() {
-  const bool is_intel = fs::exists("/sys/module/kvm_intel");
-  const std::string module = is_intel ? "kvm_intel" : "kvm_amd";
-  const std::string apic = parameter(module, is_intel ? "enable_apicv" : "avic");
+  const std::string module = vendor_module();
+  const std::string apic = parameter(module, module == "kvm_intel" ? "enable_apicv" : "avic");
   const std::string ipi = parameter(module, "enable_ipiv");
   if (apic.empty() && ipi.empty())
     return {State::kCannotTell, "neither kvm-amd nor kvm-intel is loaded"};
@@ -318,6 +316,7 @@ Finding module_parameters() {
            {"kvm_intel", "ept"},
            {"kvm_intel", "ple_window_grow"},
            {"kvm_intel", "ple_window_max"}}) {
+    if (module != std::string_view("kvm") && module != vendor_module()) continue;
     if (const std::string value = parameter(module, name); !value.empty())
       found += fmt::format("{}{} {}={}", found.empty() ? "" : ", ", module, name, value);
   }

@@ -288,27 +288,36 @@ Series find_series(const Json& environment) {
   return series;
 }
 
-std::string pause_exits_obstacle() {
-  const std::string amd = first_line("/sys/module/kvm_amd/parameters/pause_filter_count");
-  const std::string intel = first_line("/sys/module/kvm_intel/parameters/ple_gap");
-  if (amd.empty() && intel.empty()) {
+std::string vendor_module(const fs::path& root) {
+  const bool amd = fs::exists(root / "sys/module/kvm_amd");
+  const bool intel = fs::exists(root / "sys/module/kvm_intel");
+  if (amd && intel) {
+    const std::string flags = " " + first_field(root / "proc/cpuinfo", "flags\t\t:") + " ";
+    return flags.find(" vmx ") != std::string::npos ? "kvm_intel" : "kvm_amd";
+  }
+  return amd ? "kvm_amd" : intel ? "kvm_intel" : "";
+}
+
+std::string pause_exits_obstacle(const fs::path& root) {
+  const std::string module = vendor_module(root);
+  const fs::path parameters = root / "sys/module" / module / "parameters";
+  if (module.empty()) {
     std::string others;
-    for (const fs::path& module : entries("/sys/module")) {
-      const std::string name = module.filename();
-      if (name.starts_with("kvm_") && name != "kvm_amd" && name != "kvm_intel")
-        others += (others.empty() ? "" : ", ") + name;
+    for (const fs::path& other : entries(root / "sys/module")) {
+      const std::string name = other.filename();
+      if (name.starts_with("kvm_")) others += (others.empty() ? "" : ", ") + name;
     }
     return fmt::format(
         "/dev/kvm is here, but neither kvm-amd nor kvm-intel is behind it{}: such a KVM takes no "
         "PAUSE exits. Load one of them, or use the lab (scripts/lab).",
         others.empty() ? "" : " (it is " + others + ")");
   }
-  if (!amd.empty() && amd == "0") {
+  if (module == "kvm_amd" && first_line(parameters / "pause_filter_count") == "0") {
     return "kvm-amd does not intercept PAUSE (pause_filter_count is 0): this CPU or hypervisor has "
            "no pause filter, or the parameter was set. Reload kvm-amd without it, or use the lab "
            "(scripts/lab).";
   }
-  if (!intel.empty() && intel == "0") {
+  if (module == "kvm_intel" && first_line(parameters / "ple_gap") == "0") {
     return "kvm-intel does not intercept PAUSE loops (ple_gap is 0): this CPU or hypervisor has no "
            "PAUSE-loop exiting, or the parameter was set. Reload kvm-intel without it, or use the "
            "lab (scripts/lab).";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #pragma once
 
+#include <filesystem>
 #include <string>
 
 #include "result/result.h"
@@ -26,7 +27,11 @@ struct Series {
 };
 Series find_series(const Json& environment);
 
-// Why this machine's KVM cannot take PAUSE exits, as a sentence; empty if it can.
-std::string pause_exits_obstacle();
+// Which of kvm_amd and kvm_intel drives the CPUs of the machine under `root`; empty if neither
+// is there. A kernel that has both built in shows the parameters of the idle one as well.
+std::string vendor_module(const std::filesystem::path& root = "/");
+
+// Why that machine's KVM cannot take PAUSE exits, as a sentence; empty if it can.
+std::string pause_exits_obstacle(const std::filesystem::path& root = "/");
 
 }  // namespace dyield

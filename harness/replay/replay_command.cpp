@@ -17,9 +17,10 @@ constexpr const char* kFooter =
     R"(Asks each policy whom it would have chosen in every recorded situation, and compares that with
 what was recorded. A policy is kvm_vcpu_on_spin() of a kernel and what it calls, cut out of that
 kernel's source when dyield was built: mainline, series (the patched kernel), and the peers that
-the lab compares (patches/lab/peers.patch): vector-pending, pending and irr-any take whoever has
-the IPI's vector or any interrupt pending, in the order of the vCPUs or receivers first; hold
-is the series, but stays for a receiver that runs; oracle is told by the guest whom it awaits.
+the lab compares (patches/lab/peers.patch): vector-pending and pending also let pass whoever has
+the IPI's vector or any interrupt pending; pending is the first patch of the series, and receivers
+the series without it; irr-any takes whoever has any interrupt pending for a receiver; hold is the
+series, but stays for a receiver that runs; oracle is told by the guest whom it awaits.
 Peers are absent where the series is a backport. Any patch in patches/lab/NAME.patch becomes a
 policy by scripts/harness with DYIELD_POLICIES="mainline:mainline;mine:NAME".
 

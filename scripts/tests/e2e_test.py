@@ -836,6 +836,13 @@ def a_full_disk_is_a_sentence_and_what_was_written_can_be_gone_on_with():
 
 
 @test
+def a_folder_that_a_plan_could_not_name_is_refused_before_anything_is_made():
+    lab = Lab("patched", "sh", "-c", f"d=/tmp/$(printf 'of-\\377'); {MANY} $d; echo $?; ls /tmp | grep -c of-")
+    equal("exit status, folders made", lab.out, "2\n0\n")
+    assert "not UTF-8" in lab.err and "terminate" not in lab.err, lab.err
+
+
+@test
 def a_kill_at_any_moment_leaves_earlier_results_as_they_were():
     moments = [random.Random(seed).uniform(0.02, 0.5) for seed in range(16)]
     lab = Lab("patched", "sh", "-c", f"""
@@ -1528,6 +1535,19 @@ def a_recording_of_each_policy_of_the_lab_is_replayed_as_it_went():
         same = {policy: outcome["same"] / document["decisions"] for policy, outcome in outcomes.items()}
         print(f"  {name}: as recorded", ", ".join(f"{policy} {share:.3f}" for policy, share in same.items()))
         assert same[name] >= SAME > same["mainline"], (name, same)
+
+
+@by_hand
+def a_recording_outlives_more_threads_than_can_spin_at_a_time():
+    # 70 VMs of 64 vCPUs, one after the other: 4480 threads, and 4096 fit.
+    lab = Lab("mainline", "sh", "-c",
+              "dyield record -o /out/y.rec & w=$!; sleep 2; dyield -q run all-to-all --vcpus 64 --cpus 2 --seeds 70 --duration 0.05 "
+              "--warmup 0 --audit --limit 60 -o /out/r.json >/dev/null; kill -INT $w; wait $w", machine=["--timeout", "1800"])
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    decisions, lost, not_kept = struct.unpack_from("<QQQ", lab.files["y.rec"].encode(errors="surrogateescape"), 16)
+    exits = sum(run["detail"]["audit"]["bpf"]["on_spin_calls"] for run in json.loads(lab.files["r.json"])["runs"])
+    equal("decisions, and PAUSE exits", decisions + not_kept, exits)
+    equal("lost", lost, 0)
 
 
 @test
