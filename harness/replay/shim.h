@@ -152,8 +152,9 @@ static inline int kvm_vcpu_read_guest(struct kvm_vcpu* me, u64 gpa, void* data,
   return 0;
 }
 
+/* Some vector, of those that the APIC delivers: a recording has no more of it. */
 static inline int kvm_lapic_find_highest_irr(struct kvm_vcpu* vcpu) {
-  return vcpu->state & DYIELD_STATE_IRR ? 0 : -1;
+  return vcpu->state & DYIELD_STATE_IRR ? 255 : -1;
 }
 
 static inline bool lapic_in_kernel(struct kvm_vcpu* vcpu) {
