@@ -626,7 +626,7 @@ def a_command_gives_up_the_privileges_that_it_no_longer_needs():
     equal("status", lab.run()["status"], "complete")
 
 
-POLICIES = "mainline posted vector-pending pending receivers irr-any hold ours oracle".split()
+POLICIES = "mainline posted vector-pending pending receivers irr-any hold relaxed ours oracle".split()
 
 
 def switched(policy, command):
