@@ -115,21 +115,21 @@ Finding api() {
 Finding pause_exits() {
   if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty()) {
     const std::string module = vendor_module();
-    return {
-        State::kNotMet,
-        fs::exists("/dev/kvm") ? obstacle : "neither kvm-amd nor kvm-intel is loaded",
-        module == "kvm_amd"
-            ? "sudo modprobe -r kvm-amd && sudo modprobe kvm-amd pause_filter_count=3000"
-        : module == "kvm_intel"
-            ? "sudo modprobe -r kvm-intel && sudo modprobe kvm-intel ple_gap=128"
-            : "sudo modprobe kvm-amd (or kvm-intel); without either, " + kLab};
+    return {State::kNotMet,
+            fs::exists("/dev/kvm") ? obstacle : "neither kvm-amd nor kvm-intel is loaded",
+            module == "kvm_amd"
+                ? "sudo modprobe -r kvm-amd && sudo modprobe kvm-amd pause_filter_count=3000"
+            : module == "kvm_intel"
+                ? "sudo modprobe -r kvm-intel && sudo modprobe kvm-intel ple_gap=128"
+                : "sudo modprobe kvm-amd (or kvm-intel); without either, " + kLab};
   }
   std::string found = vendor_module();
   const std::vector<std::string> names =
       found == "kvm_amd" ? std::vector<std::string>{"pause_filter_count", "pause_filter_thresh"}
                          : std::vector<std::string>{"ple_gap", "ple_window"};
   const std::string module = found;
-  for (const std::string& name : names) found += fmt::format(" {}={}", name, parameter(module, name));
+  for (const std::string& name : names)
+    found += fmt::format(" {}={}", name, parameter(module, name));
   return {State::kMet, found};
 }
 
