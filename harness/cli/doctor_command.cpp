@@ -113,8 +113,8 @@ Finding api() {
 }
 
 Finding pause_exits() {
+  const std::string module = vendor_module();
   if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty()) {
-    const std::string module = vendor_module();
     return {State::kNotMet,
             fs::exists("/dev/kvm") ? obstacle : "neither kvm-amd nor kvm-intel is loaded",
             module == "kvm_amd"
@@ -123,12 +123,10 @@ Finding pause_exits() {
                 ? "sudo modprobe -r kvm-intel && sudo modprobe kvm-intel ple_gap=128"
                 : "sudo modprobe kvm-amd (or kvm-intel); without either, " + kLab};
   }
-  std::string found = vendor_module();
-  const std::vector<std::string> names =
-      found == "kvm_amd" ? std::vector<std::string>{"pause_filter_count", "pause_filter_thresh"}
-                         : std::vector<std::string>{"ple_gap", "ple_window"};
-  const std::string module = found;
-  for (const std::string& name : names)
+  const bool amd = module == "kvm_amd";
+  std::string found = module;
+  for (const char* name :
+       {amd ? "pause_filter_count" : "ple_gap", amd ? "pause_filter_thresh" : "ple_window"})
     found += fmt::format(" {}={}", name, parameter(module, name));
   return {State::kMet, found};
 }
@@ -265,9 +263,14 @@ bool on(const std::string& value) {
   return !value.empty() && value != "N" && value != "0";
 }
 
+// By which the module virtualizes APICs.
+const char* apic_parameter(const std::string& module) {
+  return module == "kvm_intel" ? "enable_apicv" : "avic";
+}
+
 Finding apic_virtualization() {
   const std::string module = vendor_module();
-  const std::string value = parameter(module, module == "kvm_intel" ? "enable_apicv" : "avic");
+  const std::string value = parameter(module, apic_parameter(module));
   if (value.empty())
     return {State::kCannotTell, "neither kvm-amd's avic nor kvm-intel's enable_apicv is here"};
   if (on(value) && module == "kvm_intel") {
@@ -287,12 +290,12 @@ Finding apic_virtualization() {
   }
   return {State::kNote,
           fmt::format("off ({} {}={}): every IPI and EOI of a guest passes through KVM", module,
-                      module == "kvm_intel" ? "enable_apicv" : "avic", value)};
+                      apic_parameter(module), value)};
 }
 
 Finding ipi_virtualization() {
   const std::string module = vendor_module();
-  const std::string apic = parameter(module, module == "kvm_intel" ? "enable_apicv" : "avic");
+  const std::string apic = parameter(module, apic_parameter(module));
   const std::string ipi = parameter(module, "enable_ipiv");
   if (apic.empty() && ipi.empty())
     return {State::kCannotTell, "neither kvm-amd nor kvm-intel is loaded"};
