@@ -15,6 +15,17 @@
 #define THREADS 4096 /* that spin, at a time */
 #define FIXED	__builtin_offsetof(struct dyield_decision, state)
 
+/*
+ * Of so many decisions one is recorded, by chance; set by the harness. (No
+ * global variable: libbpf has none in a kernel without networking.)
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, u32);
+	__type(value, u32);
+	__uint(max_entries, 1);
+} one_in SEC(".maps");
+
 /* By spinning thread, the decision under way. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -58,6 +69,15 @@ static void lose(void)
 
 	if (count)
 		__sync_fetch_and_add(count, 1);
+}
+
+/* Not every Nth decision: what a vCPU does has a rhythm, too. */
+static bool chosen(void)
+{
+	u32 zero = 0;
+	u32 *n = bpf_map_lookup_elem(&one_in, &zero);
+
+	return !n || *n < 2 || bpf_get_prandom_u32() % *n == 0;
 }
 
 static struct dyield_decision *this_decision(void)
@@ -270,9 +290,11 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 		if (!d)
 			return 0;
 	}
+	d->vcpus = 0;
+	if (!chosen())
+		return 0;
 	kvm = (void *)me->kvm;
 	map = BPF_CORE_READ(kvm, arch.apic_map);
-	d->vcpus = 0;
 	regs = BPF_CORE_READ(me, arch.apic, regs);
 	if (!map || !regs) {
 		lose();

@@ -14,7 +14,7 @@
 #include "probes.h"
 
 #define DYIELD_RECORDING_MAGIC	 "dyieldRC"
-#define DYIELD_RECORDING_VERSION 3
+#define DYIELD_RECORDING_VERSION 4
 #define DYIELD_RECORDING_VCPUS	 256 /* with a greater index: lost */
 
 typedef unsigned char dyield_u8;
@@ -24,7 +24,8 @@ typedef short dyield_s16;
 struct dyield_recording {
 	char magic[8];
 	dyield_u32 version;
-	dyield_u32 emulated; /* a lab's virtual time */
+	dyield_u16 emulated; /* a lab's virtual time */
+	dyield_u16 one_in;   /* of so many decisions one is here, by chance */
 	dyield_u64 decisions;
 	dyield_u64 lost;     /* the kernel's buffer was full, or unreadable */
 	dyield_u64 not_kept; /* beyond the limit of the file */

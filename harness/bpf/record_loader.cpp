@@ -34,7 +34,7 @@ std::optional<Fd> find_map(std::size_t value_size) {
 }  // namespace
 
 RecordProbes::RecordProbes(const std::vector<pid_t>& processes, std::uint32_t buffer,
-                           Handler handler)
+                           std::uint32_t one_in, Handler handler)
     : handler_(std::move(handler)) {
   begin_loading("");
   const RunningTypes types;
@@ -56,6 +56,9 @@ RecordProbes::RecordProbes(const std::vector<pid_t>& processes, std::uint32_t bu
                                                     types.has("kvm_pv_send_ipi", BTF_KIND_FUNC)));
   check_loading("load", record_bpf::load(skeleton_.get()));
   choose_processes(skeleton_->maps.processes, processes);
+  const std::uint32_t zero = 0;
+  check_loading("set",
+                bpf_map_update_elem(bpf_map__fd(skeleton_->maps.one_in), &zero, &one_in, BPF_ANY));
   ring_.reset(ring_buffer__new(bpf_map__fd(skeleton_->maps.decisions), on_decision, this, nullptr));
   if (!ring_) fail_loading("read from", errno);
   check_loading("attach", record_bpf::attach(skeleton_.get()));

@@ -23,9 +23,10 @@ class RecordProbes {
   using Handler = std::function<void(std::string_view decision)>;
 
   // Of the vCPUs of these processes; of all if there are none. What has not been consumed
-  // is in a buffer of so many bytes, whole pages and a power of two. Throws Error
-  // (kEnvironment).
-  RecordProbes(const std::vector<pid_t>& processes, std::uint32_t buffer, Handler handler);
+  // is in a buffer of so many bytes, whole pages and a power of two. Of `one_in` decisions, one is
+  // recorded, chosen by chance. Throws Error (kEnvironment).
+  RecordProbes(const std::vector<pid_t>& processes, std::uint32_t buffer, std::uint32_t one_in,
+               Handler handler);
   ~RecordProbes();
   RecordProbes(const RecordProbes&) = delete;
   RecordProbes& operator=(const RecordProbes&) = delete;

@@ -19,7 +19,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     for (const dyield_policy* policy : policies()) {
       fuzz::require(replay(recording, *policy).decisions == total, "each is put to the policy");
     }
-    Recording again(recording.kernel, recording.head.emulated != 0, UINT64_MAX);
+    Recording again(recording.kernel, recording.head.emulated != 0, recording.head.one_in,
+                    UINT64_MAX);
     for (const dyield_decision& decision : recording.decisions) {
       again.add({reinterpret_cast<const char*>(&decision),
                  offsetof(dyield_decision, state) + decision.vcpus * sizeof(dyield_u16)});

@@ -39,12 +39,14 @@ recorded, too. The format is in harness/bpf/record.h. Ends with Ctrl-C, when eve
 by --pid has ended, or after --duration; then the file is written.
 
 A record takes 32 bytes and 2 for each vCPU. Taking it costs more than `dyield watch` does:
-several reads of KVM's memory for each vCPU of the VM. What changes meanwhile, as other vCPUs run,
+several reads of KVM's memory for each vCPU of the VM. So it makes PAUSE exits longer, and what
+their vCPUs find another; --one-in spares most exits that. What changes meanwhile, as other vCPUs run,
 is not known; `dyield replay` shows how often, as the recording kernel's own policy then chooses
 another vCPU than was recorded.
 
 Examples:
   dyield record -o yields.rec --duration 10
+  dyield record -o yields.rec --duration 100 --one-in 16
   dyield record -o yields.rec --pid $(pidof qemu-system-x86_64) --limit 16)";
 
 struct RecordOptions {
@@ -53,6 +55,7 @@ struct RecordOptions {
   double duration = 0;
   std::uint64_t limit = 64;
   std::uint32_t buffer = 4096;
+  std::uint16_t one_in = 1;
 };
 
 // Each becomes readable when its process ends. (glibc 2.36 has no C linkage for pidfd_open().)
@@ -73,11 +76,12 @@ ExitCode record(const RecordOptions& options) {
   const std::vector<Fd> processes = open_processes(options.pids);
   utsname name{};
   ::uname(&name);
-  Recording recording(name.release, collect_environment().contains("lab"), options.limit << 20);
+  Recording recording(name.release, collect_environment().contains("lab"), options.one_in,
+                      options.limit << 20);
   check_writable(options.output);
   EventLoop loop;
   loop.on_signals({SIGINT, SIGTERM, SIGHUP}, [&](int) { loop.stop(); });
-  RecordProbes probes(options.pids, options.buffer << 10,
+  RecordProbes probes(options.pids, options.buffer << 10, options.one_in,
                       [&](std::string_view decision) { recording.add(decision); });
   // The file is written at the end, into anybody's folder.
   keep_capabilities({CAP_DAC_OVERRIDE});
@@ -138,6 +142,13 @@ void add_record_command(CLI::App& app,
       ->check([](const std::string& kib) {
         return std::has_single_bit(std::stoul(kib)) ? "" : "is not a power of two";
       })
+      ->capture_default_str();
+  command
+      ->add_option("--one-in", options->one_in,
+                   "Record one of N decisions, chosen by chance: the less is recorded, the less it "
+                   "disturbs")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65535))
       ->capture_default_str();
   command->footer(kFooter);
   command->callback([options, select] { select([options] { return record(*options); }); });

@@ -31,10 +31,12 @@ constexpr std::size_t record_size(std::size_t vcpus) {
 
 }  // namespace
 
-Recording::Recording(std::string kernel, bool emulated, std::uint64_t limit) : limit_(limit) {
+Recording::Recording(std::string kernel, bool emulated, std::uint16_t one_in, std::uint64_t limit)
+    : limit_(limit) {
   std::memcpy(head_.magic, DYIELD_RECORDING_MAGIC, sizeof head_.magic);
   head_.version = DYIELD_RECORDING_VERSION;
   head_.emulated = emulated ? 1 : 0;
+  head_.one_in = one_in;
   kernel.resize(std::min(kernel.size(), sizeof head_.kernel - 1));
   std::memcpy(head_.kernel, kernel.data(), kernel.size());
 }
@@ -73,6 +75,7 @@ ReadRecording read_recording(const std::filesystem::path& path) {
                     "use the dyield that recorded it.",
                     path.string(), std::uint32_t{head.version}, DYIELD_RECORDING_VERSION));
   }
+  if (head.one_in == 0) damaged(path, "it is one in 0 decisions");
   result.kernel.assign(head.kernel, ::strnlen(head.kernel, sizeof head.kernel));
   std::string_view rest = std::string_view(*text).substr(sizeof head);
   while (!rest.empty()) {

@@ -14,8 +14,9 @@ namespace dyield {
 // A recording in memory, in the format of bpf/record.h.
 class Recording {
  public:
-  // `limit` is the size of the file in bytes that it may reach.
-  Recording(std::string kernel, bool emulated, std::uint64_t limit);
+  // `limit` is the size of the file in bytes that it may reach; of `one_in` decisions, one is
+  // added.
+  Recording(std::string kernel, bool emulated, std::uint16_t one_in, std::uint64_t limit);
 
   // Adds a struct dyield_decision that is cut off behind its states, or counts it as not kept.
   void add(std::string_view decision);

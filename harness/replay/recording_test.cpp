@@ -47,7 +47,7 @@ class RecordingTest : public ::testing::Test {
 };
 
 TEST_F(RecordingTest, ComesBackAsItWasWritten) {
-  Recording recording("7.3.4", true, 1 << 20);
+  Recording recording("7.3.4", true, 16, 1 << 20);
   for (const int vcpus : {1, 2, 3, 256}) {
     recording.add(cut(decision(static_cast<dyield_u16>(vcpus))));
   }
@@ -55,6 +55,7 @@ TEST_F(RecordingTest, ComesBackAsItWasWritten) {
   const ReadRecording read = read_recording(path_);
   EXPECT_EQ(read.kernel, "7.3.4");
   EXPECT_EQ(read.head.emulated, 1U);
+  EXPECT_EQ(read.head.one_in, 16U);
   EXPECT_EQ(read.head.lost, 5U);
   ASSERT_EQ(read.decisions.size(), 4U);
   EXPECT_EQ(read.decisions[3].vcpus, 256);
@@ -62,7 +63,7 @@ TEST_F(RecordingTest, ComesBackAsItWasWritten) {
 }
 
 TEST_F(RecordingTest, IsNoLargerThanItsLimitAndCountsTheRest) {
-  Recording recording("k", false, 200);
+  Recording recording("k", false, 1, 200);
   for (int i = 0; i < 10; i++) recording.add(cut(decision(4)));
   EXPECT_EQ(recording.decisions(), 2U);
   EXPECT_EQ(recording.not_kept(), 8U);
@@ -70,7 +71,7 @@ TEST_F(RecordingTest, IsNoLargerThanItsLimitAndCountsTheRest) {
 }
 
 TEST_F(RecordingTest, DamageIsNamed) {
-  Recording recording("k", false, 1 << 20);
+  Recording recording("k", false, 1, 1 << 20);
   recording.add(cut(decision(4)));
   recording.add(cut(decision(4)));
   const std::string good = recording.text(0);
@@ -84,6 +85,9 @@ TEST_F(RecordingTest, DamageIsNamed) {
   bad = good;
   bad[8] = 9;
   EXPECT_THAT(error_of(bad), HasSubstr("version 9"));
+  bad = good;
+  bad[offsetof(dyield_recording, one_in)] = 0;
+  EXPECT_THAT(error_of(bad), HasSubstr("one in 0"));
   const std::size_t record = sizeof(dyield_recording);
   for (const std::size_t field :
        {offsetof(dyield_decision, vcpus), offsetof(dyield_decision, me),

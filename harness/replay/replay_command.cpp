@@ -103,6 +103,7 @@ ExitCode run_replay(const ReplayOptions& options) {
                                              {"emulated", head.emulated != 0},
                                              {"vms", vms.size()},
                                              {"decisions", std::uint64_t{head.decisions}},
+                                             {"one_in", head.one_in},
                                              {"lost", std::uint64_t{head.lost}},
                                              {"not_kept", std::uint64_t{head.not_kept}},
                                              {"with_awaited_known", known},
@@ -113,8 +114,9 @@ ExitCode run_replay(const ReplayOptions& options) {
   std::string kernel = recording.kernel;
   std::ranges::replace_if(
       kernel, [](char c) { return c < ' ' || c > '~'; }, '?');
-  fmt::print("{} decisions of {} VMs on kernel {}{}; lost {}, beyond the limit {}\n\n",
-             std::uint64_t{head.decisions}, vms.size(), kernel,
+  fmt::print("{} decisions{} of {} VMs on kernel {}{}; lost {}, beyond the limit {}\n\n",
+             std::uint64_t{head.decisions},
+             head.one_in > 1 ? fmt::format(", one in {},", head.one_in) : "", vms.size(), kernel,
              head.emulated != 0 ? " (emulated)" : "", std::uint64_t{head.lost},
              std::uint64_t{head.not_kept});
   if (head.lost + head.not_kept > 0) {

@@ -1476,9 +1476,11 @@ NO_POLICIES = "dyield was built without a kernel's source; run scripts/setup, th
 @test
 def a_recording_on_mainline_predicts_the_precision_of_the_patched_kernel():
     for vcpus in "4", "6":
+        # Of each exit, the recording itself would make another run: here every PAUSE exits.
         lab = Lab("mainline", "sh", "-c",
                   f"dyield -q run all-to-all --vcpus {vcpus} --cpus 2 --duration 60 >/dev/null & one=$!; sleep 0.8; "
-                  f"{SOON} dyield record --pid $one --duration 0.5 -o /out/y.rec; echo $?; kill -INT $one; wait",
+                  f"{SOON} dyield record --pid $one --duration 1.5 --one-in 8 -o /out/y.rec; echo $?; "
+                  "kill -INT $one; wait",
                   machine=boot(1))
         equal(f"exit status ({lab.err})", lab.out, "0\n")
         result = replayed(lab.files["y.rec"])
@@ -1514,6 +1516,26 @@ def a_recording_has_each_pause_exit_and_its_outcome():
         assert counts(lab.run())["yields_made"] <= made <= bpf["yield_to_calls"], (made, bpf)
         # Its own policy chooses as the kernel did, but where the state changed while it was read.
         assert outcomes[policy]["same"] >= SAME * document["decisions"], (kernel, outcomes)
+
+
+@test
+def a_recording_of_one_in_N_is_of_one_in_N():
+    for one_in in "8", "64":
+        lab = Lab("mainline", "sh", "-c",
+                  f"dyield record --one-in {one_in} -o /out/y.rec & w=$!; sleep 2; "
+                  "dyield -q run all-to-all --cpus 2 --audit -o /out/r.json " + " ".join(SHORT) +
+                  " >/dev/null; kill -INT $w; wait $w")
+        equal(f"exit status ({lab.err})", lab.status, 0)
+        result = replayed(lab.files["y.rec"])
+        if result is None:
+            raise Skip(NO_POLICIES)
+        document, outcomes = result
+        equal("one in", document["one_in"], int(one_in))
+        exits = lab.run()["detail"]["audit"]["bpf"]["on_spin_calls"]
+        # Five standard deviations of so many draws.
+        expected = exits / int(one_in)
+        assert abs(document["decisions"] - expected) < 5 * expected ** 0.5 and exits > 2000, (document, exits)
+        assert outcomes["mainline"]["same"] >= SAME * document["decisions"], outcomes
 
 
 @test
