@@ -246,7 +246,7 @@ def mainline_shows_its_lack_of_recall_in_unicast():
 
 def boot(number):
     """Another boot, as scripts/matrix has them: what it leaves behind decides more than a seed."""
-    return ["--append", f"dyield.boot={number}"]
+    return ["--append", " ".join([f"dyield.boot={number}", *SAMPLE[1:]])]
 
 
 @test
