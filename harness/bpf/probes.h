@@ -16,6 +16,7 @@
 	X(PENDING, pending)   \
 	X(KERNEL, kernel)     \
 	X(READY, ready)       \
+	X(USER, user)         \
 	X(HOLD, hold)
 
 enum dyield_reason_code {

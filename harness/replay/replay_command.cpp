@@ -20,8 +20,8 @@ kernel's source when dyield was built: mainline, series (the patched kernel), an
 the lab compares (patches/lab/peers.patch): vector-pending and pending also let pass whoever has
 the IPI's vector or any interrupt pending; pending is the first patch of the series, and receivers
 the series without it; irr-any takes whoever has any interrupt pending for a receiver; hold is the
-series, but stays for a receiver that runs; relaxed is the series, but takes any preempted vCPU
-rather than none; oracle is told by the guest whom it awaits.
+series, but stays for a receiver that runs; strict is the series without its
+last resort, a vCPU that was preempted in user mode; oracle is told by the guest whom it awaits.
 Peers are absent where the series is a backport. Any patch in patches/lab/NAME.patch becomes a
 policy by scripts/harness with DYIELD_POLICIES="mainline:mainline;mine:NAME".
 

@@ -101,7 +101,7 @@ TEST_F(ReplayTest, SeriesTakesAVectorThatTheApicNeverDeliversForNone) {
   // Nor is the ICR's 0 a vector where there has been a hypercall.
   d.vector = 0;
   d.pv_vector = 0x51;
-  EXPECT_EQ(choose("series", d).chosen, -1);
+  EXPECT_EQ(choose("series", d).reason, DYIELD_REASON_USER);
 }
 
 // With APICv's hint mainline lets it pass, too.
@@ -116,21 +116,46 @@ TEST_F(ReplayTest, SeriesPassesAVcpuWithAnInterruptInItsLocalApic) {
   EXPECT_EQ(choose("mainline", d).chosen, 2);
 }
 
-TEST_F(ReplayTest, WithoutAnInterruptPendingBothChooseTheSame) {
+TEST_F(ReplayTest, SeriesTakesAVcpuPreemptedInUserModeAsALastResortIfAnIpiWasSent) {
+  dyield_decision d = situation();
+  EXPECT_EQ(choose("mainline", d).chosen, -1);
+  const dyield_choice choice = choose("series", d);
+  EXPECT_EQ(choice.chosen, 1);
+  EXPECT_EQ(choice.reason, DYIELD_REASON_USER);
+  d.state[2] |= DYIELD_STATE_IN_KERNEL;
+  EXPECT_EQ(choose("series", d).chosen, 2);
+  d.state[2] = kPreempted;
+  d.vector = 0;
+  EXPECT_EQ(choose("series", d).chosen, -1);
+}
+
+TEST_F(ReplayTest, WithoutAnInterruptPendingBothChooseTheSameButForTheLastResort) {
   std::mt19937 random(1);
+  int last_resorts = 0;
   for (int i = 0; i < 2000; i++) {
     dyield_decision d{};
     d.vcpus = static_cast<dyield_u16>(1 + random() % 16);
     d.me = static_cast<dyield_u16>(random() % d.vcpus);
     d.last_boosted = static_cast<dyield_u16>(random() % d.vcpus);
     d.kernel_mode = random() % 2;
-    d.vector = 0x40;
     constexpr unsigned kPending = DYIELD_STATE_VECTOR | DYIELD_STATE_PV_VECTOR | DYIELD_STATE_IRR;
     for (unsigned v = 0; v < d.vcpus; v++) {
       d.state[v] = static_cast<dyield_u16>(random() & 0xfff & ~kPending);
     }
-    EXPECT_EQ(choose("mainline", d).chosen, choose("series", d).chosen);
+    const int chosen = choose("mainline", d).chosen;
+    EXPECT_EQ(choose("series", d).chosen, chosen);
+    d.vector = 0x40;
+    const dyield_choice choice = choose("series", d);
+    if (chosen >= 0 || choice.reason != DYIELD_REASON_USER) {
+      EXPECT_EQ(choice.chosen, chosen);
+    } else {
+      constexpr unsigned kUser = DYIELD_STATE_READY | DYIELD_STATE_PREEMPTED;
+      EXPECT_EQ(d.state[choice.chosen] & (kUser | DYIELD_STATE_IN_KERNEL), kUser);
+      EXPECT_TRUE(d.kernel_mode);
+      last_resorts++;
+    }
   }
+  EXPECT_GT(last_resorts, 0);
 }
 
 TEST_F(ReplayTest, NobodyYieldsToItselfOrToWhoDoesNotWait) {
@@ -187,6 +212,10 @@ TEST_F(PeersTest, HoldStaysIfTheReceiverRuns) {
   const dyield_choice choice = choose("hold", d);
   EXPECT_EQ(choice.chosen, -1);
   EXPECT_EQ(choice.reason, DYIELD_REASON_HOLD);
+}
+
+TEST_F(PeersTest, StrictHasNoLastResort) {
+  EXPECT_EQ(choose("strict", situation()).chosen, -1);
 }
 
 TEST_F(PeersTest, TheOracleGoesByWhatTheGuestSaysAlone) {

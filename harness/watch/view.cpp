@@ -34,7 +34,7 @@ std::string delay(const dyield_histogram& histogram) {
 }
 
 constexpr const char* kHead =
-    "         PAUSE/s yield/s  hit known none  rcv  pnd  krn  rdy runq99 recv99";
+    "         PAUSE/s yield/s  hit known none  rcv  pnd  krn  rdy  usr runq99 recv99";
 
 std::string row(const std::string& name, const WatchInterval& interval,
                 const dyield_watch_counts& n) {
@@ -47,15 +47,16 @@ std::string row(const std::string& name, const WatchInterval& interval,
     if (!has_tier(interval, reason)) return std::string("n/a");
     return percent(n.tier[reason].*field, whole);
   };
-  return fmt::format(" {:<8}{:>7} {:>7} {:>4} {:>5} {:>4} {:>4} {:>4} {:>4} {:>4} {:>6} {:>6}",
-                     name, rate(n.pause_exits), rate(n.yields_made),
-                     percent(n.verdicts[DYIELD_HIT], judged), percent(judged, n.yields_made),
-                     tier(DYIELD_REASON_NONE, &dyield_tier::tried, n.pause_exits),
-                     tier(DYIELD_REASON_RECEIVER, &dyield_tier::made, n.yields_made),
-                     tier(DYIELD_REASON_PENDING, &dyield_tier::made, n.yields_made),
-                     tier(DYIELD_REASON_KERNEL, &dyield_tier::made, n.yields_made),
-                     tier(DYIELD_REASON_READY, &dyield_tier::made, n.yields_made),
-                     delay(n.run_queue), delay(n.receiver));
+  return fmt::format(
+      " {:<8}{:>7} {:>7} {:>4} {:>5} {:>4} {:>4} {:>4} {:>4} {:>4} {:>4} {:>6} {:>6}", name,
+      rate(n.pause_exits), rate(n.yields_made), percent(n.verdicts[DYIELD_HIT], judged),
+      percent(judged, n.yields_made), tier(DYIELD_REASON_NONE, &dyield_tier::tried, n.pause_exits),
+      tier(DYIELD_REASON_RECEIVER, &dyield_tier::made, n.yields_made),
+      tier(DYIELD_REASON_PENDING, &dyield_tier::made, n.yields_made),
+      tier(DYIELD_REASON_KERNEL, &dyield_tier::made, n.yields_made),
+      tier(DYIELD_REASON_READY, &dyield_tier::made, n.yields_made),
+      tier(DYIELD_REASON_USER, &dyield_tier::made, n.yields_made), delay(n.run_queue),
+      delay(n.receiver));
 }
 
 // Of another program's name: no control characters, no more than fits.
