@@ -371,6 +371,8 @@ enum dyield_workload {
 	  "payload: a guest overwrites what the harness told it of itself")   \
 	X(EARLY_STOP, early_stop, 0,                                          \
 	  "payload: a guest says that it has stopped when it has begun")      \
+	X(LOW_VECTOR, low_vector, 0,                                          \
+	  "payload: each vCPU has sent all others vector 5: no APIC has it")  \
 	X(HANG, hang, 0,                                                      \
 	  "payload: vCPU 1 goes round and round with interrupts off")         \
 	X(TRIPLE_FAULT, triple_fault, 0,                                      \

@@ -634,6 +634,22 @@ def switched(policy, command):
 
 
 @test
+def a_vector_that_no_APIC_delivers_makes_nobody_a_candidate():
+    # Every vCPU has it pending for ever, has sent it last, and spins for a lock.
+    for kernel, command in ("patched", "{}"), ("peers", switched("irr-any", "{}")):
+        lab = Lab(kernel, "sh", "-c", command.format(
+            "dyield -q run lock-ticket --vcpus 6 --cpus 2 --fault low-vector -o /out/r.json " + " ".join(SHORT)))
+        reasons = lab.run()["detail"]["yields_by_reason"]
+        tried = {name: reasons[name]["tried"] for name in ("receiver", "pending", "user")}
+        if kernel == "patched":
+            assert reasons["kernel"]["tried"] > 0, reasons
+            equal(f"yields to who has it pending: {tried}", *tried.values(), 0)
+        else:
+            # A policy that asks for any vector falls for it.
+            assert tried["receiver"] > 0, tried
+
+
+@test
 def each_yield_policy_of_the_lab_is_told_apart_by_its_counts():
     done = one_boot("peers", {
         policy: switched(policy, "dyield -q run all-to-all --vcpus 6 --cpus 2 --duration 0.3 "
