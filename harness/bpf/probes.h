@@ -16,7 +16,7 @@
 	X(PENDING, pending)   \
 	X(KERNEL, kernel)     \
 	X(READY, ready)       \
-	X(USER, user)         \
+	X(RELAXED, relaxed)   \
 	X(HOLD, hold)
 
 enum dyield_reason_code {

@@ -21,7 +21,7 @@ the lab compares (patches/lab/peers.patch): vector-pending and pending also let 
 the IPI's vector or any interrupt pending; pending is the first patch of the series, and receivers
 the series without it; irr-any takes whoever has any interrupt pending for a receiver; hold is the
 series, but stays for a receiver that runs; strict is the series without its
-last resort, a vCPU that was preempted in user mode; oracle is told by the guest whom it awaits.
+last resort, a vCPU that it has refused; oracle is told by the guest whom it awaits.
 Peers are absent where the series is a backport. Any patch in patches/lab/NAME.patch becomes a
 policy by scripts/harness with DYIELD_POLICIES="mainline:mainline;mine:NAME".
 

@@ -101,7 +101,7 @@ TEST_F(ReplayTest, SeriesTakesAVectorThatTheApicNeverDeliversForNone) {
   // Nor is the ICR's 0 a vector where there has been a hypercall.
   d.vector = 0;
   d.pv_vector = 0x51;
-  EXPECT_EQ(choose("series", d).reason, DYIELD_REASON_USER);
+  EXPECT_EQ(choose("series", d).reason, DYIELD_REASON_RELAXED);
 }
 
 // With APICv's hint mainline lets it pass, too.
@@ -116,15 +116,19 @@ TEST_F(ReplayTest, SeriesPassesAVcpuWithAnInterruptInItsLocalApic) {
   EXPECT_EQ(choose("mainline", d).chosen, 2);
 }
 
-TEST_F(ReplayTest, SeriesTakesAVcpuPreemptedInUserModeAsALastResortIfAnIpiWasSent) {
+TEST_F(ReplayTest, SeriesTakesTheFirstThatItHasRefusedAsALastResortIfAnIpiWasSent) {
   dyield_decision d = situation();
   EXPECT_EQ(choose("mainline", d).chosen, -1);
   const dyield_choice choice = choose("series", d);
   EXPECT_EQ(choice.chosen, 1);
-  EXPECT_EQ(choice.reason, DYIELD_REASON_USER);
+  EXPECT_EQ(choice.reason, DYIELD_REASON_RELAXED);
   d.state[2] |= DYIELD_STATE_IN_KERNEL;
   EXPECT_EQ(choose("series", d).chosen, 2);
-  d.state[2] = kPreempted;
+  // One that spins and is not eligible is refused, too.
+  d.state[1] = d.state[2] = kPreempted | DYIELD_STATE_IN_KERNEL | DYIELD_STATE_SPINS;
+  EXPECT_EQ(choose("mainline", d).chosen, -1);
+  EXPECT_EQ(choose("series", d).chosen, 1);
+  EXPECT_EQ(choose("series", d).reason, DYIELD_REASON_RELAXED);
   d.vector = 0;
   EXPECT_EQ(choose("series", d).chosen, -1);
 }
@@ -146,12 +150,14 @@ TEST_F(ReplayTest, WithoutAnInterruptPendingBothChooseTheSameButForTheLastResort
     EXPECT_EQ(choose("series", d).chosen, chosen);
     d.vector = 0x40;
     const dyield_choice choice = choose("series", d);
-    if (chosen >= 0 || choice.reason != DYIELD_REASON_USER) {
+    if (chosen >= 0 || choice.reason != DYIELD_REASON_RELAXED) {
       EXPECT_EQ(choice.chosen, chosen);
     } else {
-      constexpr unsigned kUser = DYIELD_STATE_READY | DYIELD_STATE_PREEMPTED;
-      EXPECT_EQ(d.state[choice.chosen] & (kUser | DYIELD_STATE_IN_KERNEL), kUser);
-      EXPECT_TRUE(d.kernel_mode);
+      const unsigned state = d.state[choice.chosen];
+      const bool user = d.kernel_mode && (state & DYIELD_STATE_PREEMPTED) != 0 &&
+                        (state & DYIELD_STATE_IN_KERNEL) == 0;
+      const bool spins = (state & DYIELD_STATE_SPINS) != 0 && (state & DYIELD_STATE_ELIGIBLE) == 0;
+      EXPECT_TRUE((state & DYIELD_STATE_READY) != 0 && (user || spins)) << state;
       last_resorts++;
     }
   }

@@ -142,15 +142,15 @@ constexpr std::array kMetrics = {
                kHigher, !kGating, !kHeadline, kDerived, kDifference},
     MetricInfo{"ready_recall", "fraction", "ready_starved_to_awaited / pause_exits_starved",
                kNeither, !kGating, !kHeadline, kDerived, kDifference},
-    MetricInfo{"user_while_waiting", "count", "of yields_while_waiting: KVM's reason was 'user', was preempted in user mode, and nobody else could be yielded to",
+    MetricInfo{"relaxed_while_waiting", "count", "of yields_while_waiting: KVM's reason was 'relaxed', had been refused, and nobody else could be yielded to",
                kNeither, !kGating, !kHeadline, kCount, kRatio},
-    MetricInfo{"user_to_awaited", "count", "of user_while_waiting: hit an awaited vCPU",
+    MetricInfo{"relaxed_to_awaited", "count", "of relaxed_while_waiting: hit an awaited vCPU",
                kNeither, !kGating, !kHeadline, kCount, kRatio},
-    MetricInfo{"user_starved_to_awaited", "count", "of starved_to_awaited: KVM's reason was 'user'",
+    MetricInfo{"relaxed_starved_to_awaited", "count", "of starved_to_awaited: KVM's reason was 'relaxed'",
                kNeither, !kGating, !kHeadline, kCount, kRatio},
-    MetricInfo{"user_precision", "fraction", "user_to_awaited / user_while_waiting",
+    MetricInfo{"relaxed_precision", "fraction", "relaxed_to_awaited / relaxed_while_waiting",
                kHigher, !kGating, !kHeadline, kDerived, kDifference},
-    MetricInfo{"user_recall", "fraction", "user_starved_to_awaited / pause_exits_starved",
+    MetricInfo{"relaxed_recall", "fraction", "relaxed_starved_to_awaited / pause_exits_starved",
                kNeither, !kGating, !kHeadline, kDerived, kDifference},
 };
 // clang-format on
@@ -177,8 +177,8 @@ constexpr std::array kQuotients = {
     Quotient{"kernel_recall", "kernel_starved_to_awaited", "pause_exits_starved"},
     Quotient{"ready_precision", "ready_to_awaited", "ready_while_waiting"},
     Quotient{"ready_recall", "ready_starved_to_awaited", "pause_exits_starved"},
-    Quotient{"user_precision", "user_to_awaited", "user_while_waiting"},
-    Quotient{"user_recall", "user_starved_to_awaited", "pause_exits_starved"},
+    Quotient{"relaxed_precision", "relaxed_to_awaited", "relaxed_while_waiting"},
+    Quotient{"relaxed_recall", "relaxed_starved_to_awaited", "pause_exits_starved"},
 };
 
 std::optional<double> count(std::string_view name, const Counts& counts) {

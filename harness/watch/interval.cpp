@@ -120,7 +120,7 @@ std::uint64_t quantile(const dyield_histogram& histogram, double share) {
 bool has_tier(const WatchInterval& interval, std::uint32_t reason) {
   return interval.has_reasons ||
          (reason != DYIELD_REASON_HOLD && reason != DYIELD_REASON_RECEIVER &&
-          reason != DYIELD_REASON_USER && reason != DYIELD_REASON_UNKNOWN);
+          reason != DYIELD_REASON_RELAXED && reason != DYIELD_REASON_UNKNOWN);
 }
 
 nlohmann::ordered_json to_json(const WatchInterval& interval) {

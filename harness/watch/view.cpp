@@ -34,7 +34,7 @@ std::string delay(const dyield_histogram& histogram) {
 }
 
 constexpr const char* kHead =
-    "         PAUSE/s yield/s  hit known none  rcv  pnd  krn  rdy  usr runq99 recv99";
+    "         PAUSE/s yield/s  hit known none  rcv  pnd  krn  rdy  rlx runq99 recv99";
 
 std::string row(const std::string& name, const WatchInterval& interval,
                 const dyield_watch_counts& n) {
@@ -55,7 +55,7 @@ std::string row(const std::string& name, const WatchInterval& interval,
       tier(DYIELD_REASON_PENDING, &dyield_tier::made, n.yields_made),
       tier(DYIELD_REASON_KERNEL, &dyield_tier::made, n.yields_made),
       tier(DYIELD_REASON_READY, &dyield_tier::made, n.yields_made),
-      tier(DYIELD_REASON_USER, &dyield_tier::made, n.yields_made), delay(n.run_queue),
+      tier(DYIELD_REASON_RELAXED, &dyield_tier::made, n.yields_made), delay(n.run_queue),
       delay(n.receiver));
 }
 

@@ -38,9 +38,9 @@ A row is a VM or one of its vCPUs:
            the spinning vCPU sent last; the others went past a vCPU that had
   known    percent of the yields made that can be judged: the rest spins for something else
   none     percent of the PAUSE exits that found nobody to try
-  rcv pnd krn rdy usr   percent of the yields made to a vCPU that is a receiver (the series), was
-           preempted in user mode with an interrupt pending or in kernel mode, is ready, or was
-           preempted in user mode, there being nobody else (the series)
+  rcv pnd krn rdy rlx   percent of the yields made to a vCPU that is a receiver (the series), was
+           preempted in user mode with an interrupt pending or in kernel mode, is ready, or had been
+           refused, there being nobody else (the series)
   runq99   99 % of the waits for a CPU were shorter (a power of two of ns)
   recv99   the same, of those that ended with an interrupt pending
 A hit is likely, not certain, to be whom the spinning vCPU waits for: another vCPU may have sent

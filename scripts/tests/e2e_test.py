@@ -640,7 +640,7 @@ def a_vector_that_no_APIC_delivers_makes_nobody_a_candidate():
         lab = Lab(kernel, "sh", "-c", command.format(
             "dyield -q run lock-ticket --vcpus 6 --cpus 2 --fault low-vector -o /out/r.json " + " ".join(SHORT)))
         reasons = lab.run()["detail"]["yields_by_reason"]
-        tried = {name: reasons[name]["tried"] for name in ("receiver", "pending", "user")}
+        tried = {name: reasons[name]["tried"] for name in ("receiver", "pending", "relaxed")}
         if kernel == "patched":
             assert reasons["kernel"]["tried"] > 0, reasons
             equal(f"yields to who has it pending: {tried}", *tried.values(), 0)
@@ -1352,7 +1352,7 @@ def a_watch_counts_what_the_run_and_kvm_count():
         assert 0.99 * w["pause_exits"] <= bpf["kvm_exit_pause"] <= w["pause_exits"], (w, bpf)
         equal(f"{kernel}: yields tried by watch, and yield_to() of the scheduler", w["yields_tried"], bpf["yield_to_calls"])
         equal("yields made, judged or not", w["yields_made"], w["hits"] + w["misses"] + w["not_judged"])
-        tiers = {tier: w[tier] for tier in ("receiver", "pending", "kernel", "ready", "user", "unknown") if tier in w}
+        tiers = {tier: w[tier] for tier in ("receiver", "pending", "kernel", "ready", "relaxed", "unknown") if tier in w}
         equal(f"{kernel}: yields tried by tier", w["yields_tried"], sum(tiers.values()))
         reasons = run["detail"]["yields_by_reason"]
         equal(f"{kernel}: tiers are asked of the kernel where it can say",
@@ -1465,7 +1465,7 @@ def a_watch_sees_the_vcpus_of_qemu():
             assert w["hits"] > 0 and w["not_judged"] <= w["yields_made"] / 10, w
             # Misses are guesses, made while the receivers that are left are running.
             if kernel == "patched":
-                assert w["receiver"] > 0 and w["misses"] <= w["kernel"] + w["ready"] + w["user"], w
+                assert w["receiver"] > 0 and w["misses"] <= w["kernel"] + w["ready"] + w["relaxed"], w
                 assert w["misses"] <= w["yields_made"] / 20, w
 
 
