@@ -24,7 +24,7 @@ void put(const fs::path& file, std::string_view text) {
 }
 
 std::string recording(dyield_u16 chosen) {
-  Recording made("7.3.4", true, UINT64_MAX);
+  Recording made("7.3.4", true, 1, UINT64_MAX);
   dyield_decision decision{};
   decision.vcpus = 4;
   decision.chosen = chosen;
