@@ -69,7 +69,7 @@ test: setup ## run every test; closes with "N passed, N failed, N skipped"
 test-quick: setup ## the tests that need no kernel
 	@scripts/test --quick
 
-robust: harness kernels ## hostile guests, faults, sanitizers, the model: all in full
+robust: setup-amd-ple setup-intel harness kernels guest-kernel ## hostile guests, faults, sanitizers, the model: all in full
 	@scripts/robust
 
 series-apply: ## git am the series into KERNEL_TREE, after saying what applies
