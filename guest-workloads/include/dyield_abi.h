@@ -11,7 +11,7 @@
 #define DYIELD_ABI_H
 
 #define DYIELD_ABI_MAGIC	0x64596c6449654c44ULL
-#define DYIELD_ABI_VERSION	6
+#define DYIELD_ABI_VERSION	7
 
 /*
  * Guest physical layout, one memory slot from 0. Everything below
@@ -152,6 +152,10 @@ enum dyield_does {
 	X(UNICAST_TICKS, unicast_ticks, ipi, unicast_ticks, X2APIC,            \
 	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_TICKS, UNICAST_TICKS,           \
 	  "unicast, with a local timer tick of 1 ms on every vCPU")            \
+	X(UNICAST_KICKS, unicast_kicks, ipi, unicast_kicks, X2APIC,            \
+	  DYIELD_DOES_SHOOTDOWNS | DYIELD_DOES_TICKS | DYIELD_DOES_KICKS,      \
+	  UNICAST_KICKS,                                                       \
+	  "unicast-ticks; each tick sends an IPI that nobody waits for")       \
 	X(BROADCAST, broadcast, ipi, broadcast, X2APIC,                        \
 	  DYIELD_DOES_SHOOTDOWNS, BROADCAST,                                   \
 	  "vCPU 0 shoots down all the others, one by one")                     \
@@ -199,6 +203,11 @@ enum dyield_does {
 	X(CALL_WAIT, call_wait, smp_call, call_wait, X2APIC,                   \
 	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE, CALL_WAIT,                    \
 	  "every vCPU calls a random one and waits for the call's end")        \
+	X(CALL_KICKS, call_kicks, smp_call, call_kicks, X2APIC,                \
+	  DYIELD_DOES_CALLS | DYIELD_DOES_TICKS | DYIELD_DOES_KICKS |          \
+		  DYIELD_DOES_ALIKE,                                           \
+	  CALL_KICKS,                                                          \
+	  "call-wait, with a tick that sends an IPI nobody waits for")         \
 	X(CALL_NOWAIT, call_nowait, smp_call, call_nowait, X2APIC,             \
 	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE, CALL_NOWAIT,                  \
 	  "the same, waiting only while its last call there is pending")       \
@@ -212,10 +221,11 @@ enum dyield_does {
 	  DYIELD_DOES_CALLS | DYIELD_DOES_ALIKE, CALL_NESTED,                  \
 	  "a call whose handler calls on, twice; the first caller waits")      \
 	X(LOCK_TICKET, lock_ticket, guard, lock_ticket, X2APIC,                \
-	  DYIELD_DOES_LOCKS | DYIELD_DOES_ALIKE, LOCK_TICKET,                  \
+	  DYIELD_DOES_LOCKS | DYIELD_DOES_KICKS | DYIELD_DOES_ALIKE,           \
+	  LOCK_TICKET,                                                         \
 	  "every vCPU takes one ticket lock; holders get preempted")           \
 	X(LOCK_MCS, lock_mcs, guard, lock_mcs, X2APIC,                         \
-	  DYIELD_DOES_LOCKS | DYIELD_DOES_ALIKE, LOCK_MCS,                     \
+	  DYIELD_DOES_LOCKS | DYIELD_DOES_KICKS | DYIELD_DOES_ALIKE, LOCK_MCS, \
 	  "the same with a queued (MCS) lock")                                 \
 	X(LOCK_IRQS_OFF, lock_irqs_off, guard, lock_irqs_off, X2APIC,          \
 	  DYIELD_DOES_LOCKS | DYIELD_DOES_KICKS | DYIELD_DOES_ALIKE,           \

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A vCPU's life: up, wait for the start gun, compute and shoot down, stop. */
 #include "call.h"
+#include "ipi.h"
 #include "shootdown.h"
 #include "workload.h"
 
@@ -183,6 +184,16 @@ static bool has_broken_vcpu(void)
 	       shared()->fault == DYIELD_FAULT_TRIPLE_FAULT;
 }
 
+void kick_other(u32 me)
+{
+	struct dyield_vcpu *vcpu = &shared()->vcpu[me];
+	struct vcpu_set other = {};
+
+	set_add(&other, random_other(me));
+	vcpu->ipis_sent[READ_ONCE(shared()->phase)] +=
+		ipi_send(me, &other, DYIELD_VECTOR_WAKE);
+}
+
 static void timer_interrupt(u32 me)
 {
 	struct dyield_shared *sh = shared();
@@ -194,6 +205,8 @@ static void timer_interrupt(u32 me)
 	}
 	own[me].fired++;
 	sh->vcpu[me].ticks[READ_ONCE(sh->phase)]++;
+	if (workload()->kicks_on_tick)
+		kick_other(me);
 	if (workload()->tick &&
 	    !(sh->fault == DYIELD_FAULT_LOST_TICK && own[me].fired == 4))
 		apic_timer(workload()->tick);
@@ -263,7 +276,8 @@ void interrupt(struct frame *frame)
 		call_interrupt(me, entered);
 		return;
 	case DYIELD_VECTOR_WAKE:
-		workload()->woken(me, entered);
+		if (workload()->woken)
+			workload()->woken(me, entered);
 		return;
 	case DYIELD_VECTOR_TIMER:
 		timer_interrupt(me);
@@ -321,6 +335,8 @@ void vcpu_main(u64 index)
 	}
 	if (me == 0 && sh->fault == DYIELD_FAULT_EARLY_STOP)
 		out32(DYIELD_PORT_DONE, me);
+	if (workload()->kicks_once)
+		kick_other(me);
 	/* KVM's APIC takes it like any other one, and keeps it for ever. */
 	if (sh->fault == DYIELD_FAULT_LOW_VECTOR)
 		apic_send(0, APIC_ICR_ALL_BUT_SELF, UNDELIVERED_VECTOR);

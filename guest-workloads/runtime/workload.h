@@ -22,12 +22,18 @@ struct workload {
 	/* Once, when every vCPU has stopped: fail() unless all is as it must
 	 * be. */
 	void (*verify)(void);
-	/* The handler of DYIELD_VECTOR_WAKE, entered at that TSC value. */
+	/* DYIELD_VECTOR_WAKE has been taken, at that TSC value. */
 	void (*woken)(u32 me, u64 entered);
 	/* An interrupt or exception that has no handler: true if it has now. */
 	bool (*unexpected)(u32 me, struct frame *frame);
 	/* Microseconds from one tick of each vCPU's timer to the next. */
 	u32 tick;
+	/*
+	 * IPIs that nobody waits for, to a random vCPU: one at first, so that
+	 * each vCPU has sent a last one as in any guest that has run for a
+	 * while, and one each tick, like a scheduler's.
+	 */
+	bool kicks_once, kicks_on_tick;
 	/* vCPUs that take no steps halt every now and then, and while they do,
 	 * IPIs are sent to them (they wake up) or not (lazy). */
 	bool idles, lazy;
@@ -42,6 +48,9 @@ enum dyield_way way_of_sending(void);
 
 /* Is it this vCPU's turn to have the bug? Every 8th time that it is asked. */
 bool fault_now(u32 me, enum dyield_fault fault);
+
+/* Sends a random vCPU an IPI that nobody waits for. */
+void kick_other(u32 me);
 
 /* So much work in ring 0, in the unit of ring 3's. */
 void compute(u32 units);

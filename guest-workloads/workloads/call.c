@@ -48,6 +48,14 @@ const struct workload workload_call_wait = {
 	.step = wait_step,
 };
 
+/* Whose last IPI was a kick spins with another vector in its ICR. */
+const struct workload workload_call_kicks = {
+	.is_sender = every_vcpu,
+	.step = wait_step,
+	.tick = 1000,
+	.kicks_on_tick = true,
+};
+
 const struct workload workload_call_nowait = {
 	.is_sender = every_vcpu,
 	.step = nowait_step,

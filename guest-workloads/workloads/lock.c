@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* One lock for all vCPUs, alone or with shootdowns. */
-#include "ipi.h"
 #include "lock.h"
 #include "workload.h"
 
@@ -29,19 +28,8 @@ static void mcs_step(u32 me)
  */
 static void irqs_off_step(u32 me)
 {
-	struct dyield_vcpu *vcpu = &shared()->vcpu[me];
-	struct vcpu_set other = {};
-
-	set_add(&other, random_other(me));
-	vcpu->ipis_sent[READ_ONCE(shared()->phase)] +=
-		ipi_send(me, &other, DYIELD_VECTOR_WAKE);
+	kick_other(me);
 	critical_section(me, &irqs_off_lock, held(), 0);
-}
-
-static void woken(u32 me, u64 entered)
-{
-	(void)me;
-	(void)entered;
 }
 
 static void mixed_step(u32 me)
@@ -64,19 +52,20 @@ const struct workload workload_lock_ticket = {
 	.is_sender = every_vcpu,
 	.step = ticket_step,
 	.verify = lock_verify,
+	.kicks_once = true,
 };
 
 const struct workload workload_lock_mcs = {
 	.is_sender = every_vcpu,
 	.step = mcs_step,
 	.verify = lock_verify,
+	.kicks_once = true,
 };
 
 const struct workload workload_lock_irqs_off = {
 	.is_sender = every_vcpu,
 	.step = irqs_off_step,
 	.verify = lock_verify,
-	.woken = woken,
 };
 
 const struct workload workload_lock_and_ipi = {

@@ -51,6 +51,15 @@ const struct workload workload_unicast_ticks = {
 	.tick = 1000,
 };
 
+/* Do vCPUs pass for receivers that have another one's IPI pending? */
+const struct workload workload_unicast_kicks = {
+	.is_sender = vcpu_0,
+	.uses_window = uses_window,
+	.step = random_step,
+	.tick = 1000,
+	.kicks_on_tick = true,
+};
+
 const struct workload workload_unicast_fixed = {
 	.is_sender = vcpu_0,
 	.uses_window = uses_window,
