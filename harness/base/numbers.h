@@ -3,6 +3,8 @@
 // Checks of numbers on the command line that CLI11 does not have.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/Error.hpp>
 #include <CLI/StringTools.hpp>
 #include <CLI/TypeTools.hpp>
@@ -22,6 +24,18 @@ inline CLI::Validator number_between(double low, double high) {
                                                   : std::string();
                                      },
                                      "");
+}
+
+// For an option that is a fraction: 2% is 0.02.
+inline CLI::Validator from_percent() {
+  return {[](std::string& text) {
+            double value = 0;
+            if (text.ends_with('%') &&
+                CLI::detail::lexical_cast(text.substr(0, text.size() - 1), value))
+              text = fmt::format("{}", value / 100);
+            return std::string();
+          },
+          ""};
 }
 
 // For an unsigned option: CLI11 makes 18446744073709551615 of -1.

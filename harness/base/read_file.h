@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,7 +12,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
+#include "base/error.h"
 #include "base/fd.h"
 
 namespace dyield {
@@ -32,6 +35,19 @@ inline std::optional<std::string> read_file(const std::filesystem::path& path) {
       return std::nullopt;
     }
   }
+}
+
+// Whether there is such a file. Throws Error (kEnvironment) if that cannot be told: a result that
+// cannot be seen is not one that may begin anew.
+inline bool is_there(const std::filesystem::path& path) {
+  std::error_code error;
+  const bool there = std::filesystem::exists(path, error);
+  if (error) {
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("Cannot look for \"{}\": {}; see to the permissions of its folders.",
+                            path.string(), error.message()));
+  }
+  return there;
 }
 
 // The first line of a file, such as one of sysfs; empty if it cannot be read.

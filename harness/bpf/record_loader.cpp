@@ -39,7 +39,6 @@ RecordProbes::RecordProbes(const std::vector<pid_t>& processes, std::uint32_t bu
   begin_loading("");
   const RunningTypes types;
   require_kvm(types);
-  require_host_pids();
   // Before there are maps of this object's own.
   const auto counts = find_map(sizeof(dyield_counts));
   const auto guests = find_map(sizeof(dyield_guest));

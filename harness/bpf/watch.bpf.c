@@ -113,6 +113,7 @@ begin_to_watch(struct kvm_vcpu___dyield *vcpu, struct dyield_watched *w)
 	/* Another vCPU in the same thread, or another thread of the same ID:
 	 * begins anew. */
 	w->kvm_vcpu = 0;
+	w->begun++;
 	n = (volatile u64 *)&w->n;
 	for (u32 i = 0; i < sizeof(w->n) / sizeof(*n); i++)
 		n[i] = 0;

@@ -11,8 +11,6 @@
  * (KVM_MAX_VCPU_IDS). */
 #define DYIELD_WATCH_SCAN  16384
 
-#define DYIELD_WATCH_ALL   0
-
 /*
  * What is known of a yield, by the vector of the spinning vCPU's last IPI: the
  * target has yet to take it; it has not, but another vCPU has; nobody has, so
@@ -60,7 +58,7 @@ struct dyield_watch_room {
 /* A vCPU thread of some VM, by DYIELD_PLACE. Counts are since the attach. */
 struct dyield_watched {
 	dyield_u32 tid;
-	dyield_u32 unused;
+	dyield_u32 begun;    /* how often its counts began anew */
 	dyield_u64 kvm_vcpu; /* KVM's structures; 0 until filled in */
 	dyield_u64 kvm;
 	dyield_u64 apic_regs; /* 0: the local APIC is in user space */

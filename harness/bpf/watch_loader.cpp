@@ -21,7 +21,6 @@ WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed, std::u
   begin_loading("");
   const RunningTypes types;
   require_kvm(types);
-  require_host_pids();
   skeleton_.reset(watch_bpf::open());
   if (!skeleton_) fail_loading("open", errno);
   const auto& programs = skeleton_->progs;

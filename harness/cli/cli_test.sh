@@ -36,7 +36,7 @@ expect 0 out 'Examples:' run --help
 expect 0 out 'dyield 0.1' --version
 expect 0 out 'all-to-all' list
 expect 0 out '"cpu_model"' env --json
-expect 0 out '"overcommit": 4.0' run unicast --vcpus 4 --cpus 1 --dry-run
+expect 0 out '"overcommit": 4.0' run unicast --vcpus 4 --cpus 1 --dry-run --json
 expect 2 err 'subcommand' ''
 expect 2 err 'no workload' run nonsense
 expect 2 err 'at most 8' run broadcast-flat --vcpus 9 --dry-run
@@ -73,6 +73,10 @@ done
 
 # --- run, as far as it goes without KVM ---
 expect 0 out '3 run(s), seeds 7 to 9' run unicast --seed 7 --seeds 3 --cpus 1 --dry-run
+expect 0 out '"last_seed": 9' run unicast --seed 7 --seeds 3 --cpus 1 --dry-run --json
+expect 0 out '"runs": 200' run unicast --until-ci 2% --side a=true --side b=true --cpus 1 --dry-run --json
+"$dyield" run unicast --seeds 2 --side a=true --side b=true --cpus 1 --dry-run --json >"$tmp/plan.out"
+check 'a dry run with --json is one JSON value' python3 -c 'import json, sys; json.load(sys.stdin)' <"$tmp/plan.out"
 expect 0 out '200 run(s), seeds 1 to 100' run unicast --until-ci 2% --side a=true --side b=true --cpus 1 --dry-run
 expect 0 out 'seed 2: b a' run unicast --seeds 2 --side a=true --side b=true --cpus 1 --dry-run
 expect 0 out 'seed 1: a' run unicast --aa --side a=true --cpus 1 --dry-run
@@ -100,18 +104,22 @@ check 'a random order has both orders in it' eval "grep -q ': a b' '$tmp/one' &&
 # The workload may come last, and no number is not a number or wrapped round.
 expect 0 out 'seed 1: a b' run --cpus 1 --dry-run --side a=true --side b=true unicast
 expect 2 err 'linux-nonsense' run --hide-pv all,steal-time linux-nonsense
-for option in 'run --duration' 'run --warmup' 'run --limit' 'watch --interval' 'races --limit' "record -o $tmp/no.rec --duration" \
+for option in 'run --duration' 'run --warmup' 'run --limit' 'watch --interval' 'watch --duration' 'races --limit' "record -o $tmp/no.rec --duration" \
   'compare a b --margin'; do
   # shellcheck disable=SC2086 # several words
   expect 2 err 'nan is not a number' $option nan
 done
 for command in run races; do expect 2 err '-1 is negative' "$command" --seed -1; done
 printf '[run]\nvcpus = 6\npin = "each"\n' >"$tmp/good.toml"
-expect 0 out '"vcpus": 6' --config "$tmp/good.toml" run unicast --cpus 1 --dry-run
-expect 0 out '"pin": "each"' run unicast --cpus 1 --dry-run --config "$tmp/good.toml"
-expect 0 out '"vcpus": 3' --config "$tmp/good.toml" run unicast --vcpus 3 --cpus 1 --dry-run
+expect 0 out '"vcpus": 6' --config "$tmp/good.toml" run unicast --cpus 1 --dry-run --json
+expect 0 out '"pin": "each"' run unicast --cpus 1 --dry-run --json --config "$tmp/good.toml"
+expect 0 out '"vcpus": 3' --config "$tmp/good.toml" run unicast --vcpus 3 --cpus 1 --dry-run --json
+printf '[run]\nduration = 1234.5678\n' >"$tmp/digits.toml"
+expect 0 out '"duration_s": 1234.5678' --config "$tmp/digits.toml" run unicast --cpus 1 --dry-run --json
 printf '[run]\nvcpu = 6\n' >"$tmp/unknown.toml"
-expect 2 err 'vcpu' --config "$tmp/unknown.toml" run unicast --cpus 1 --dry-run
+expect 2 err "line 2, column 8: \`dyield run\` has no option 'vcpu'" --config "$tmp/unknown.toml" run unicast --cpus 1 --dry-run
+printf '[walk]\nvcpus = 6\n' >"$tmp/unknown.toml"
+expect 2 err "\`dyield walk\` has no option 'vcpus'" --config "$tmp/unknown.toml" run unicast --cpus 1 --dry-run
 printf '[run\n' >"$tmp/damaged.toml"
 expect 2 err 'line 1' --config "$tmp/damaged.toml" run unicast --dry-run
 printf 'seeds = 3\n\314\247s = 1\n' >"$tmp/letter.toml"
@@ -241,7 +249,7 @@ completes 'none each' dyield run --pin ''
 completes 'each' dyield run --pin = e
 completes 'ktap kcidb' dyield report --format k
 completes 'bash zsh fish' dyield completion ''
-completes 'unicast unicast-fixed unicast-ring unicast-ticks' dyield -q --config run run uni
+completes 'unicast unicast-fixed unicast-ring unicast-ticks unicast-kicks' dyield -q --config run run uni
 completes '--unit --until-ci' dyield run unicast --un
 completes '' dyield run --vcpus ''
 completes "$tmp/completion.bash" dyield run -o "$tmp/comp"

@@ -2,12 +2,12 @@
 #include "cli/config_file.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 // Debian's CMake files name its shared library.
 #define TOML_HEADER_ONLY 1
 #include <toml++/toml.h>
 
 #include <array>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -52,22 +52,44 @@ std::string text_of(const toml::node& node) {
   if (const auto* text = node.as_string()) return text->get();
   if (!node.is_integer() && !node.is_floating_point() && !node.is_boolean())
     throw wrong(node.source().begin, "expected a string, a number, true or false");
-  std::ostringstream stream;
+  std::string text;
   node.visit([&](const auto& value) {
-    if constexpr (toml::is_value<decltype(value)>) stream << value.get();
+    if constexpr (toml::is_number<decltype(value)> || toml::is_boolean<decltype(value)>)
+      text = fmt::format("{}", value.get());
   });
-  return node.is_boolean() ? (*node.value<bool>() ? "true" : "false") : stream.str();
+  return text;
 }
 
-void add_items(const toml::table& table, const std::vector<std::string>& parents,
-               std::vector<CLI::ConfigItem>& items) {
+// Whether the command that the names lead to has it, as CLI::App will look for it.
+bool has_option(const CLI::App& app, const std::vector<std::string>& names,
+                const std::string& option) {
+  const CLI::App* command = &app;
+  for (const std::string& name : names) {
+    const auto found =
+        command->get_subcommands([&](const CLI::App* sub) { return sub->get_name() == name; });
+    if (found.empty()) return false;
+    command = found.front();
+  }
+  return command->get_option_no_throw("--" + option) != nullptr ||
+         command->get_option_no_throw(option) != nullptr;
+}
+
+void add_items(const CLI::App* app, const toml::table& table,
+               const std::vector<std::string>& parents, std::vector<CLI::ConfigItem>& items) {
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
     if (const auto* inner = node.as_table()) {
       std::vector<std::string> below = parents;
       below.push_back(name);
-      add_items(*inner, below, items);
+      add_items(app, *inner, below, items);
       continue;
+    }
+    if (app != nullptr && !has_option(*app, parents, name)) {
+      throw wrong(node.source().begin,
+                  parents.empty()
+                      ? fmt::format("dyield has no option '{}' outside of a [command]", name)
+                      : fmt::format("`dyield {0}` has no option '{1}'; see dyield {0} --help",
+                                    fmt::join(parents, " "), name));
     }
     CLI::ConfigItem item;
     item.parents = parents;
@@ -88,7 +110,7 @@ std::vector<CLI::ConfigItem> TomlConfig::from_config(std::istream& input) const 
   const std::string text = text_of(input);
   require_ascii(text);
   try {
-    add_items(toml::parse(text), {}, found);
+    add_items(app_, toml::parse(text), {}, found);
   } catch (const toml::parse_error& error) {
     throw wrong(error.source().begin, error.description());
   }

@@ -12,10 +12,15 @@ namespace dyield {
 //   vcpus = 8
 class TomlConfig : public CLI::Config {
  public:
+  // Whose options the file may have; without one, any.
+  explicit TomlConfig(const CLI::App* app = nullptr) : app_(app) {}
   // Throws CLI::ConfigError naming line and column.
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override;
   // Nobody asks dyield to write one.
   std::string to_config(const CLI::App*, bool, bool, std::string) const override { return ""; }
+
+ private:
+  const CLI::App* app_;
 };
 
 }  // namespace dyield

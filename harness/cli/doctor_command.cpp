@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "cli/doctor_command.h"
 
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <fmt/color.h>
@@ -17,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/color.h"
@@ -91,7 +93,7 @@ Finding device() {
   const std::string found = fmt::format("/dev/kvm does not open: {}", errno_text(error));
   if (error == EACCES || error == EPERM)
     return {State::kNotMet, found, "sudo usermod -aG kvm $USER, and log in again; or run as root"};
-  if (fs::exists("/sys/module/kvm_amd") || fs::exists("/sys/module/kvm_intel"))
+  if (is_there("/sys/module/kvm_amd") || is_there("/sys/module/kvm_intel"))
     return {State::kNotMet, found, "mknod /dev/kvm c 10 232 (a container needs --device /dev/kvm)"};
   return {State::kNotMet, found,
           "sudo modprobe kvm-amd (or kvm-intel); if it is refused, enable SVM or VT-x in the "
@@ -116,7 +118,7 @@ Finding pause_exits() {
   const std::string module = vendor_module();
   if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty()) {
     return {State::kNotMet,
-            fs::exists("/dev/kvm") ? obstacle : "neither kvm-amd nor kvm-intel is loaded",
+            is_there("/dev/kvm") ? obstacle : "neither kvm-amd nor kvm-intel is loaded",
             module == "kvm_amd"
                 ? "sudo modprobe -r kvm-amd && sudo modprobe kvm-amd pause_filter_count=3000"
             : module == "kvm_intel"
@@ -152,7 +154,7 @@ Finding kvm_types() {
   return {State::kNotMet,
           fmt::format("BTF does not have {}, which the probes attach to",
                       fmt::join(types.missing, ", ")),
-          fs::exists("/sys/module/kvm")
+          is_there("/sys/module/kvm")
               ? "build the kernel with CONFIG_DEBUG_INFO_BTF_MODULES=y (Kconfig.fragment); a "
                 "function that the compiler has inlined needs another compiler"
               : "sudo modprobe kvm-amd (or kvm-intel)"};
@@ -169,13 +171,31 @@ Finding bpf_privileges() {
   if (has(*set, CAP_SYS_ADMIN)) return {State::kMet, "CAP_SYS_ADMIN"};
   // The BTF of a module is found by its number, which bpf(2) gives to CAP_SYS_ADMIN alone
   // (kernel/bpf/syscall.c, bpf_obj_get_next_id).
-  const bool module = fs::exists("/sys/kernel/btf/kvm");
+  const bool module = is_there("/sys/kernel/btf/kvm");
   const bool some = has(*set, CAP_BPF) && has(*set, CAP_PERFMON);
   if (some && !module) return {State::kMet, "CAP_BPF, CAP_PERFMON"};
   return {State::kNotMet,
           some ? "CAP_BPF, CAP_PERFMON: not enough where kvm is a module; CAP_SYS_ADMIN is missing"
                : "neither CAP_SYS_ADMIN nor CAP_BPF with CAP_PERFMON",
           "sudo dyield run (--no-probes does without)"};
+}
+
+// Kconfig's answer from what it compiles in: /proc/config.gz need not be there.
+Finding bpf_tracing() {
+  const std::unique_ptr<btf, decltype(&btf__free)> types(btf__load_vmlinux_btf(), btf__free);
+  if (!types)
+    return {State::kCannotTell, "there is no BTF of the kernel", "first what is said above"};
+  for (const auto& [function, option] :
+       {std::pair{"bpf_trace_run1", "CONFIG_BPF_EVENTS"},
+        std::pair{"register_ftrace_direct", "CONFIG_FUNCTION_TRACER and CONFIG_DYNAMIC_FTRACE"}}) {
+    if (btf__find_by_name_kind(types.get(), function, BTF_KIND_FUNC) < 0) {
+      return {State::kNotMet,
+              fmt::format("BPF cannot attach to the kernel's functions ({} is missing)", function),
+              fmt::format("build the kernel with {} (Kconfig.fragment); --no-probes does without",
+                          option)};
+    }
+  }
+  return {State::kMet, "BPF programs can attach to the kernel's functions"};
 }
 
 Finding pid_namespace() {
@@ -225,8 +245,8 @@ Finding locked_memory() {
 Finding open_files() {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
-  // 64 VMs of 16 vCPUs: each vCPU and its nine counters, and one more for all else.
-  constexpr rlim_t kWanted = 64 * 16 * 11;
+  // 64 VMs of 16 vCPUs: each vCPU and its seven counters.
+  constexpr rlim_t kWanted = 64 * 16 * 8 + 256;
   const std::string found = fmt::format("hard limit {}", limit.rlim_max);
   if (limit.rlim_max >= kWanted) return {State::kMet, found};
   return {State::kNotMet,
@@ -370,6 +390,7 @@ constexpr std::array kChecks = {
     Check{"BTF of the kernel", true, kernel_types},
     Check{"BTF of kvm", true, kvm_types},
     Check{"BPF privileges", true, bpf_privileges},
+    Check{"BPF tracing", true, bpf_tracing},
     Check{"PID namespace", true, pid_namespace},
     Check{"locked memory", false, locked_memory},
     Check{"open files", false, open_files},

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,6 +34,10 @@ std::string KernelLog::drain() {
     if (n > 0) {
       lines += kernel_log_lines({record.data(), static_cast<std::size_t>(n)});
     } else if (n < 0 && errno == EPIPE) {
+      // A report may have been among them.
+      spdlog::warn(
+          "The kernel's log was overwritten before it could be read; boot with a larger "
+          "log_buf_len.");
       lines += "(records were overwritten before they could be read)\n";
     } else if (n == 0 || errno != EINTR) {
       return lines;
@@ -62,8 +67,10 @@ std::string kernel_defect(std::string_view lines) {
   while (!lines.empty()) {
     const std::string_view line = lines.substr(0, lines.find('\n'));
     lines.remove_prefix(std::min(lines.size(), line.size() + 1));
-    for (const char* mark : {"WARNING: ", "BUG: ", "UBSAN: ", "Oops: ", "general protection fault",
-                             "soft lockup", "rcu_preempt detected stalls"}) {
+    for (const char* mark :
+         {"WARNING: ", "BUG: ", "UBSAN: ", "Oops: ", "general protection fault", "soft lockup",
+          "LOCKUP", "detected stalls", "detected expedited stalls", "self-detected stall",
+          "blocked for more than"}) {
       if (line.find(mark) != std::string_view::npos) return std::string(line);
     }
   }

@@ -91,8 +91,9 @@ int run(int argc, char** argv) {
       "  dyield compare results/mainline results/patched");
   app.fallthrough();
   app.set_config("--config", "", "Read options from this TOML file: a table [run] for dyield run")
-      ->type_name("FILE");
-  app.config_formatter(std::make_shared<dyield::TomlConfig>());
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
+  app.config_formatter(std::make_shared<dyield::TomlConfig>(&app));
   app.allow_config_extras(CLI::config_extras_mode::error);
   bool verbose = false, quiet = false;
   app.add_flag("-v,--verbose", verbose, "Say more on stderr");
@@ -136,7 +137,9 @@ int run(int argc, char** argv) {
       return ExitCode::kOk;
     });
   });
-  app.add_subcommand("man", "Print the man page")->group("")->callback([&] {
+  CLI::App* man = app.add_subcommand("man", "Print the man page");
+  man->footer("Examples:\n  dyield man | man -l -");
+  man->callback([&] {
     select_reader([&] {
       fmt::print("{}", dyield::man_page(app));
       return ExitCode::kOk;

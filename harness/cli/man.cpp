@@ -148,7 +148,12 @@ std::string man_page(const CLI::App& app) {
   page +=
       ".Sh ENVIRONMENT\n.Bl -tag -width NO_COLOR\n.It Ev NO_COLOR\n"
       "If set and not empty, nothing is coloured.\n.El\n";
-  page += ".Sh EXAMPLES\n" + literal(app.get_footer());
+  // The footer's first line is the exit codes, and its second the examples' heading.
+  const std::string footer = app.get_footer();
+  const auto codes = footer.find('\n'), examples = footer.find('\n', codes + 1);
+  page += ".Sh EXIT STATUS\n" +
+          sentence(footer.substr(footer.find(':') + 2, codes - footer.find(':') - 2)) +
+          ".Sh EXAMPLES\n" + literal(footer.substr(examples + 1));
   return page;
 }
 

@@ -128,8 +128,7 @@ ExitCode races(const RacesOptions& options) {
   std::vector<dyield_workload> workloads(storms().begin(), storms().end());
   if (!options.workload.empty()) workloads = {find_workload(options.workload).id};
   const KvmSystem system;
-  if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty())
-    throw Error(ExitCode::kSkipped, obstacle);
+  require_pause_exits();
   for (const dyield_workload workload : workloads) require_way(system, workload_info(workload));
 
   // In the threads of the rounds, too; asked for between the rounds.

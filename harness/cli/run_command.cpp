@@ -29,6 +29,7 @@
 #include "engine/run.h"
 #include "kvm/workload.h"
 #include "linux/cpuid.h"
+#include "loop/file_writer.h"
 #include "result/atomic_file.h"
 #include "result/json_reader.h"
 #include "result/result.h"
@@ -335,26 +336,26 @@ void begin_folder(const fs::path& folder, const Json& arguments,
 
 class ConsoleLog : public spdlog::sinks::base_sink<std::mutex> {
  public:
-  explicit ConsoleLog(fs::path file) : file_(std::move(file)) { append_to_file(file_, ""); }
+  explicit ConsoleLog(const fs::path& file) : writer_(file), file_(open_for_appending(file)) {}
 
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
     spdlog::memory_buf_t text;
     formatter_->format(message, text);
-    append_to_file(file_, {text.data(), text.size()});
+    writer_.write(file_, {text.data(), text.size()}, 0);
   }
   void flush_() override {}
 
  private:
-  fs::path file_;
+  // Made before this is a sink: what it has to say itself comes to the others.
+  FileWriter writer_;
+  Fd file_;
 };
 
-// Everything that is logged, in full and without times or colour.
+// Everything that is logged, without times or colour.
 void log_to(const fs::path& file) {
   auto sink = std::make_shared<ConsoleLog>(file);
   sink->set_pattern("%l: %v");
-  sink->set_level(spdlog::level::debug);
-  for (const auto& other : spdlog::default_logger()->sinks()) other->set_level(spdlog::get_level());
   spdlog::default_logger()->sinks().push_back(std::move(sink));
 }
 
@@ -371,8 +372,15 @@ void set_up(const SideSpec& side) {
   pthread_sigmask(SIG_UNBLOCK, &set, &before);
   // What the command says is no result.
   const int status = std::system(("exec 1>&2\n" + side.setup).c_str());
+  const int error = errno;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (status == 0) return;
+  if (status == -1) {
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("Cannot start a shell for the setup of side {}: {}; raise the limit of "
+                            "processes (ulimit -u), or free memory.",
+                            side.name, errno_text(error)));
+  }
   throw Error(
       ExitCode::kEnvironment,
       fmt::format("The setup of side {} failed ({} {}): {}; see what it says above.", side.name,
@@ -471,6 +479,36 @@ Session session_of(const Options& options) {
   return session;
 }
 
+// What would run, for --dry-run.
+void print_plan(const Options& options, const Session& session, const Json& dimensions) {
+  const std::size_t sides = std::max<std::size_t>(1, session.sides.size());
+  const std::uint64_t most = session.until ? session.max_seeds : session.seeds;
+  const double seconds = static_cast<double>(sides * most) * (options.warmup + options.duration);
+  Json blocks = Json::array();
+  for (std::uint64_t block = 0; !session.sides.empty() && block < most; block++) {
+    Json order = Json::array();
+    for (const RunStep& step : block_steps(session.order, sides, options.seed, block))
+      order.push_back(session.sides[step.side].name);
+    blocks.push_back({{"seed", options.seed + block}, {"order", order}});
+  }
+  if (options.json) {
+    const Json plan = {{"dimensions", dimensions},     {"runs", sides * most},
+                       {"first_seed", options.seed},   {"last_seed", options.seed + most - 1},
+                       {"seconds_of_guests", seconds}, {"blocks", blocks}};
+    fmt::print("{}\n", plan.dump(2));
+    return;
+  }
+  for (const auto& [name, value] : dimensions.items())
+    fmt::print("{}: {}\n", name, value.is_string() ? value.get<std::string>() : value.dump());
+  fmt::print("{} run(s), seeds {} to {}, about {:.1f} s\n", sides * most, options.seed,
+             options.seed + most - 1, seconds);
+  for (const Json& block : blocks) {
+    fmt::print("seed {}:", block["seed"].get<std::uint64_t>());
+    for (const Json& side : block["order"]) fmt::print(" {}", side.get<std::string>());
+    fmt::print("\n");
+  }
+}
+
 ExitCode run(const Options& options, const Json& arguments,
              const std::vector<std::string>& command) {
   const RunConfig config = run_config(options);
@@ -492,18 +530,7 @@ ExitCode run(const Options& options, const Json& arguments,
   };
 
   if (options.dry_run) {
-    fmt::print("{}\n", dimensions(options, guests, config.cpus.size()).dump(2));
-    const std::size_t sides = std::max<std::size_t>(1, session.sides.size());
-    const std::uint64_t most = session.until ? session.max_seeds : session.seeds;
-    fmt::print("{} run(s), seeds {} to {}, about {:.1f} s\n", sides * most, options.seed,
-               options.seed + most - 1,
-               static_cast<double>(sides * most) * (options.warmup + options.duration));
-    for (std::uint64_t block = 0; !session.sides.empty() && block < most; block++) {
-      fmt::print("seed {}:", options.seed + block);
-      for (const RunStep& step : block_steps(session.order, sides, options.seed, block))
-        fmt::print(" {}", session.sides[step.side].name);
-      fmt::print("\n");
-    }
+    print_plan(options, session, dimensions(options, guests, config.cpus.size()));
     return ExitCode::kOk;
   }
 
@@ -511,8 +538,7 @@ ExitCode run(const Options& options, const Json& arguments,
   if (!session.output.empty() && !is_run_directory(session.output)) check_writable(session.output);
   {
     const KvmSystem probe;
-    if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty())
-      throw Error(ExitCode::kSkipped, obstacle);
+    require_pause_exits();
   }
   if (is_run_directory(session.output)) {
     if (!session.resume) begin_folder(session.output, arguments, command, describe());

@@ -52,6 +52,12 @@ std::vector<SideSpec> parse_sides(std::span<const std::string> options, bool con
     }
     sides.push_back(std::move(side));
   }
+  // An interval and a comparison are of two.
+  if (sides.size() > 2) {
+    throw Error(ExitCode::kUsage,
+                fmt::format("There are {} sides; give two, and compare others with another run.",
+                            sides.size()));
+  }
   if (control) {
     if (sides.size() > 1) {
       throw Error(ExitCode::kUsage, "--aa runs one side against itself; give one --side or none.");

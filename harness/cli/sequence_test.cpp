@@ -107,6 +107,7 @@ TEST(Sequence, RefusesSidesThatMakeNoSense) {
   };
   EXPECT_THAT(error({"on=true"}, false), HasSubstr("--aa"));
   EXPECT_THAT(error({"on=true", "off=true"}, true), HasSubstr("--aa"));
+  EXPECT_THAT(error({"a=", "b=", "c="}, false), HasSubstr("3 sides"));
   EXPECT_THAT(error({"on=true", "on=false"}, false), HasSubstr("two sides 'on'"));
   for (const char* bad : {"on", "=true", "a/b=true", "..=true", ".x=", "a b=true"})
     EXPECT_THAT(error({bad, "off="}, false), HasSubstr("NAME=COMMAND")) << bad;

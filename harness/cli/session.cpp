@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/read_file.h"
 #include "cli/kernel_log.h"
 #include "cli/progress.h"
 #include "result/run_directory.h"
@@ -43,8 +44,7 @@ class SideResults {
  public:
   SideResults(std::string name, fs::path output, bool resume)
       : name_(std::move(name)), output_(std::move(output)) {
-    std::error_code error;
-    if (!resume || !fs::exists(output_ / kHeaderFile, error)) return;
+    if (!resume || !is_there(output_ / kHeaderFile)) return;
     result_ = load_results(output_ / kHeaderFile).at(0).result;
     started_ = true;
     directory_ = RunDirectory::reopen(output_);
@@ -160,7 +160,7 @@ SessionResult run_session(const Session& session, const World& world) {
   std::string ended;
   std::exception_ptr failure;
   bool complete = true;
-  std::size_t partial = 0;
+  std::size_t partial = 0, made = 0;
   // What the machine logged before is not these runs'.
   static_cast<void>(world.kernel_log());
   for (std::uint64_t block = 0; ended.empty(); block++) {
@@ -194,28 +194,32 @@ SessionResult run_session(const Session& session, const World& world) {
         finished++;
         continue;
       }
-      if (current != step.side) {
-        if (!session.sides.empty()) world.set_up(session.sides[step.side]);
-        side.enter(world.describe());
-        current = step.side;
-      }
-      progress.show(
-          fmt::format("{}{}: seed {}", session.title,
-                      session.sides.empty() ? "" : " " + session.sides[step.side].name, step.seed),
-          finished++, total);
       Run run;
+      const bool entering = current != step.side;
       try {
+        if (entering) {
+          if (!session.sides.empty()) world.set_up(session.sides[step.side]);
+          side.enter(world.describe());
+          current = step.side;
+        }
+        progress.show(fmt::format("{}{}: seed {}", session.title,
+                                  session.sides.empty() ? "" : " " + session.sides[step.side].name,
+                                  step.seed),
+                      finished++, total);
         run = world.run(step.seed, last && step == steps.back());
       } catch (const Error& error) {
-        // What has been measured is not this one's fault.
-        if (std::ranges::all_of(sides, [](const auto& s) { return s.result().runs.empty(); }))
-          throw;
+        // What has been measured is not this one's fault. A wrong machine is known at the first.
+        const bool nothing = entering ? made == 0 : std::ranges::all_of(sides, [](const auto& s) {
+          return s.result().runs.empty();
+        });
+        if (nothing) throw;
         progress.clear();
         complete = false;
         ended = fmt::format("seed {}: {}", step.seed, error.what());
         failure = std::current_exception();
         break;
       }
+      made++;
       progress.ran();
       progress.clear();
       keep_kernel_log(session, world, run);

@@ -140,6 +140,26 @@ TEST_F(SessionTest, ASetupThatDoesNotLastIsFound) {
   session_.sides = {{"x", "A"}, {"y", "B"}};
   int calls = 0;
   world_.set_up = [&](const SideSpec& side) { parameter_ = ++calls < 3 ? side.setup : "C"; };
+  const SessionResult result = run_session(session_, world_);
+  EXPECT_FALSE(result.complete);
+  ASSERT_TRUE(result.failure);
+  EXPECT_THROW(std::rethrow_exception(result.failure), Error);
+}
+
+TEST_F(SessionTest, ASetupThatFailsLosesNoRunBeforeIt) {
+  session_.sides = {{"x", "A"}, {"y", "B"}};
+  int calls = 0;
+  world_.set_up = [&](const SideSpec& side) {
+    if (++calls == 3) throw Error(ExitCode::kEnvironment, "the module is busy");
+    parameter_ = side.setup;
+  };
+  const SessionResult result = run_session(session_, world_);
+  EXPECT_THAT(result.sides.at(0).runs, SizeIs(1));
+  EXPECT_THAT(result.sides.at(1).runs, SizeIs(2));
+  EXPECT_THAT(result.sides[0].ended, HasSubstr("the module is busy"));
+  EXPECT_TRUE(result.failure);
+  // The very first has nothing to keep.
+  calls = 2;
   EXPECT_THROW(run_session(session_, world_), Error);
 }
 
@@ -280,6 +300,21 @@ TEST(KernelLog, FormatsRecordsAsDmesgDoes) {
             "[    5.140900] NET: registered\n");
   EXPECT_EQ(kernel_log_lines("6,1,7,-,caller=T1;a;b\n"), "[    0.000007] a;b\n");
   EXPECT_EQ(kernel_log_lines("damaged"), "");
+}
+
+TEST(KernelLog, KnowsReportsOfTheKernel) {
+  for (const char* line :
+       {"WARNING: CPU: 0 PID: 1 at x.c:1", "BUG: KASAN: use-after-free", "UBSAN: shift in x.c:1",
+        "Oops: 0000 [#1]", "general protection fault, probably for", "watchdog: BUG: soft lockup",
+        "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 0",
+        "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks",
+        "rcu: INFO: rcu_preempt self-detected stall on CPU",
+        "rcu: INFO: rcu_sched detected expedited stalls on CPUs",
+        "INFO: task qemu:1 blocked for more than 120 seconds."}) {
+    EXPECT_EQ(kernel_defect(std::string("[    1.000000] kvm: fine\n[    2.000000] ") + line + "\n"),
+              std::string("[    2.000000] ") + line);
+  }
+  EXPECT_EQ(kernel_defect("[    1.000000] installed; stalled once; debug: x\n"), "");
 }
 
 TEST(Progress, ExpectsAsManyRunsAsTheSquareRootLawSays) {

@@ -161,7 +161,10 @@ TEST(Compare, RunsThatNewlyFailAreARegression) {
   EXPECT_THAT(regressions(c), ElementsAre(HasSubstr(sentence)));
   EXPECT_THAT(render_table(c, {}),
               AllOf(HasSubstr("REGRESSED: " + sentence), Not(HasSubstr("No regression"))));
-  EXPECT_TRUE(Json::parse(to_json_text(c))["regressed"]);
+  const Json json = Json::parse(to_json_text(c));
+  EXPECT_TRUE(json["regressed"]);
+  EXPECT_TRUE(json["cells"][0]["regressed"]);
+  EXPECT_EQ(json["cells"][0]["newly_failed"][0]["seed"], 2);
   // Also when no run is left to compare; but not what fails in the base, too, or by the way.
   EXPECT_TRUE(
       compared({result("base", {run(2, {{"work", 5}})})}, {result("new", {failed})}).regressed());
@@ -270,6 +273,16 @@ TEST(Compare, RefusesDifferentHostsAndAccelerators) {
   a.environment["modules"] = {{"kvm_intel", {{"ept", "Y"}}}};
   b.environment["modules"] = {{"kvm_amd", {{"npt", "Y"}}}, {"kvm_intel", {{"ept", "Y"}}}};
   EXPECT_EQ(error_of([&] { compared({a}, {b}); }), "no error");
+}
+
+TEST(Compare, ACellWithoutACompletePairIsNotCleared) {
+  Result base = constant({{"work", 100}}), candidate = constant({{"work", 100}});
+  for (dyield::Run& run : candidate.runs) run.status = RunStatus::kPartial;
+  const Result other = result("other", {run(1, {{"work", 5}})}, "all-to-all");
+  const std::string text = render_table(compared({base, other}, {candidate, other}), {});
+  EXPECT_THAT(text,
+              HasSubstr("Not tested for regression: 1 cell without a pair of complete runs."));
+  EXPECT_THAT(render_table(compared({base}, {base}), {}), Not(HasSubstr("without a pair")));
 }
 
 TEST(Compare, FewPairsHaveNoVerdict) {
@@ -543,6 +556,9 @@ TEST_F(CompareCommand, CommandLineSelectsTheAction) {
   EXPECT_TRUE(parse("compare a b --json --all --common --margin 0.025 -o x.json"));
   EXPECT_FALSE(parse(""));
   EXPECT_THROW(parse("compare a"), CLI::ParseError);
+  EXPECT_TRUE(parse("compare a b --margin 2.5%"));
+  EXPECT_THROW(parse("compare a b --margin %"), CLI::ParseError);
+  EXPECT_THROW(parse("compare a b --margin 200%"), CLI::ParseError);
   EXPECT_THROW(parse("compare a b --margin -1"), CLI::ParseError);
   EXPECT_THROW(parse("compare a b --margin 2"), CLI::ParseError);
 }

@@ -14,7 +14,8 @@ namespace dyield {
 void add_report_options(CLI::App& command, Criteria& criteria, std::string& output) {
   command
       .add_option("--margin", criteria.margin,
-                  "fraction of the base, from 0 to 1, up to which a change counts as none")
+                  "fraction of the base, like 0.02 or 2%, up to which a change counts as none")
+      ->transform(from_percent())
       ->check(number_between(0, 1))
       ->type_name("FRACTION")
       ->capture_default_str();

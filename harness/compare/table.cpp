@@ -130,15 +130,23 @@ std::string legend(const Comparison& comparison, bool all) {
 
 // A gating metric with too few pairs cannot regress, nor be cleared of it.
 std::string untested_text(const Comparison& comparison) {
-  std::size_t untested = 0;
+  std::size_t untested = 0, empty = 0;
   for (const Cell& cell : comparison.cells) {
+    empty += cell.runs.empty() && cell.newly_failed.empty() ? 1 : 0;
     untested += static_cast<std::size_t>(std::ranges::count_if(cell.metrics, [](const auto& row) {
       return row.metric->gating && row.stats.n < kMinPairs;
     }));
   }
-  if (untested == 0) return "";
-  return fmt::format("Not tested for regression: {} row{} with fewer than {} pairs.\n", untested,
-                     untested == 1 ? "" : "s", kMinPairs);
+  std::string out;
+  if (untested > 0) {
+    out += fmt::format("Not tested for regression: {} row{} with fewer than {} pairs.\n", untested,
+                       untested == 1 ? "" : "s", kMinPairs);
+  }
+  if (empty > 0) {
+    out += fmt::format("Not tested for regression: {} cell{} without a pair of complete runs.\n",
+                       empty, empty == 1 ? "" : "s");
+  }
+  return out;
 }
 
 // The last lines of the table before the lab note.
@@ -211,17 +219,23 @@ Json left_out_json(const LeftOut& left_out) {
               {"unpaired_seeds", left_out.unpaired}};
 }
 
-Json cell_json(const Cell& cell) {
+Json runs_json(const std::vector<RunPair>& pairs) {
   Json runs = Json::array();
-  for (const RunPair& run : cell.runs)
+  for (const RunPair& run : pairs)
     runs.push_back(Json{{"seed", run.seed},
                         {"block", run.block},
                         {"base_file", run.base_file},
                         {"candidate_file", run.candidate_file}});
+  return runs;
+}
+
+Json cell_json(const Cell& cell) {
   Json rows = Json::array();
   for (const MetricComparison& row : cell.metrics) rows.push_back(metric_json(row, cell.runs));
   return Json{{"dimensions", Json(cell.dimensions)},
-              {"runs", std::move(runs)},
+              {"regressed", cell.regressed()},
+              {"newly_failed", runs_json(cell.newly_failed)},
+              {"runs", runs_json(cell.runs)},
               {"left_out", Json{{"base", left_out_json(cell.base)},
                                 {"candidate", left_out_json(cell.candidate)}}},
               {"metrics", rows}};

@@ -9,17 +9,6 @@
 
 namespace dyield {
 
-// Control characters are those of ASCII and U+0080 to U+009F, in UTF-8 C2 80 to C2 9F.
-std::string printable(std::string text) {
-  unsigned char before = 0;
-  for (char& c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f || (before == 0xc2 && byte < 0xa0)) c = '?';
-    before = byte;
-  }
-  return text;
-}
-
 const VerdictWords& words(Verdict verdict) {
   static constexpr std::array kWords = {
       VerdictWords{"", "none", ""},

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/printable.h"
 #include "compare/compare.h"
 
 namespace dyield {
@@ -17,10 +18,6 @@ struct VerdictWords {
   std::string_view table, json, color;  // for people; for programs; an ANSI sequence
 };
 const VerdictWords& words(Verdict verdict);
-
-// `text` without control characters, so that text of a result file cannot reach
-// the terminal as an escape sequence.
-std::string printable(std::string text);
 
 // At most 10 characters, for sizes up to 1e99.
 std::string number_text(double value);

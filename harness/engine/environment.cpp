@@ -289,8 +289,8 @@ Series find_series(const Json& environment) {
 }
 
 std::string vendor_module(const fs::path& root) {
-  const bool amd = fs::exists(root / "sys/module/kvm_amd");
-  const bool intel = fs::exists(root / "sys/module/kvm_intel");
+  const bool amd = is_there(root / "sys/module/kvm_amd");
+  const bool intel = is_there(root / "sys/module/kvm_intel");
   if (amd && intel) {
     const std::string flags = " " + first_field(root / "proc/cpuinfo", "flags\t\t:") + " ";
     return flags.find(" vmx ") != std::string::npos ? "kvm_intel" : "kvm_amd";
@@ -308,9 +308,10 @@ std::string pause_exits_obstacle(const fs::path& root) {
       if (name.starts_with("kvm_")) others += (others.empty() ? "" : ", ") + name;
     }
     return fmt::format(
-        "/dev/kvm is here, but neither kvm-amd nor kvm-intel is behind it{}: such a KVM takes no "
-        "PAUSE exits. Load one of them, or use the lab (scripts/lab).",
-        others.empty() ? "" : " (it is " + others + ")");
+        "Neither kvm-amd nor kvm-intel is loaded{}, and no other KVM takes PAUSE exits. Load one "
+        "of "
+        "them, or use the lab (scripts/lab).",
+        others.empty() ? "" : " (this KVM is " + others + ")");
   }
   if (module == "kvm_amd" && first_line(parameters / "pause_filter_count") == "0") {
     return "kvm-amd does not intercept PAUSE (pause_filter_count is 0): this CPU or hypervisor has "
@@ -323,6 +324,11 @@ std::string pause_exits_obstacle(const fs::path& root) {
            "lab (scripts/lab).";
   }
   return "";
+}
+
+void require_pause_exits() {
+  if (const std::string obstacle = pause_exits_obstacle(); !obstacle.empty())
+    throw Error(ExitCode::kSkipped, obstacle);
 }
 
 }  // namespace dyield

@@ -34,4 +34,7 @@ std::string vendor_module(const std::filesystem::path& root = "/");
 // Why that machine's KVM cannot take PAUSE exits, as a sentence; empty if it can.
 std::string pause_exits_obstacle(const std::filesystem::path& root = "/");
 
+// Throws Error (kSkipped) with it, of this machine.
+void require_pause_exits();
+
 }  // namespace dyield

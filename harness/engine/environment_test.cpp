@@ -51,7 +51,7 @@ TEST_F(MachineTest, OneModuleNeedsNoCpuToSaySo) {
 TEST_F(MachineTest, AKvmOfAnotherKindIsNamed) {
   put("sys/module/kvm_pvm/parameters/x", "1\n");
   EXPECT_EQ(vendor_module(root_), "");
-  EXPECT_THAT(pause_exits_obstacle(root_), HasSubstr("it is kvm_pvm"));
+  EXPECT_THAT(pause_exits_obstacle(root_), HasSubstr("this KVM is kvm_pvm"));
 }
 
 }  // namespace

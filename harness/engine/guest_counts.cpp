@@ -172,6 +172,12 @@ void collect_guests(Run& run, std::span<const dyield_shared* const> guests, std:
   }
   // Who does another thing than the others gets on at another pace: vCPU 0 of
   // unicast, for one.
+  // What a VM gets by spinning or attacking is not to be held against its neighbour.
+  if (info.has_neighbours()) {
+    auto of_all = run.counts.extract("work");
+    of_all.key() = "work_vm_all";
+    run.counts.insert(std::move(of_all));
+  }
   if ((info.does & DYIELD_DOES_ALIKE) != 0 && !work.empty()) {
     run.counts["work_least"] = std::ranges::min(work) * work.size();
   }
@@ -221,7 +227,7 @@ std::string describe(const dyield_error& error) {
           "{}; build both again",
           error.detail[0], error.detail[1]);
     case DYIELD_ERROR_PROGRAM: {
-      std::string text = printable({error.text, strnlen(error.text, sizeof error.text)});
+      std::string text = printable_lines({error.text, strnlen(error.text, sizeof error.text)});
       std::ranges::replace(text, '\n', ' ');
       return "the guest's program ended: " + text;
     }

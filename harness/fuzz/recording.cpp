@@ -15,18 +15,15 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const fuzz::MemoryFile file(fuzz::text_of(data, size));
     const ReadRecording recording = read_recording(file.path());
     const auto total = recorded(recording).decisions;
-    fuzz::require(total == recording.decisions.size(), "each decision is counted");
+    fuzz::require(total == recording.size(), "each decision is counted");
     for (const dyield_policy* policy : policies()) {
       fuzz::require(replay(recording, *policy).decisions == total, "each is put to the policy");
     }
     Recording again(recording.kernel, recording.head.emulated != 0, recording.head.one_in,
                     UINT64_MAX);
-    for (const dyield_decision& decision : recording.decisions) {
-      again.add({reinterpret_cast<const char*>(&decision),
-                 offsetof(dyield_decision, state) + decision.vcpus * sizeof(dyield_u16)});
-    }
+    for (std::size_t i = 0; i < recording.size(); i++) again.add(recording.record(i));
     const fuzz::MemoryFile copy(again.text(recording.head.lost));
-    fuzz::require(read_recording(copy.path()).decisions.size() == total, "it is read as written");
+    fuzz::require(read_recording(copy.path()).size() == total, "it is read as written");
   });
   return 0;
 }

@@ -94,7 +94,7 @@ LinuxVm::LinuxVm(const KvmSystem& system, const LinuxGuest& guest, const Config&
 }
 
 LinuxVm::~LinuxVm() {
-  spdlog::debug("the Linux guest's console:\n{}", printable(uart_.text()));
+  spdlog::debug("the Linux guest's console:\n{}", printable_lines(uart_.text()));
 }
 
 bool LinuxVm::serve(Vcpu& vcpu) {

@@ -114,7 +114,7 @@ std::string Uart::last_lines(std::size_t most) const {
   std::erase(all, '\r');
   std::vector<std::string> lines;
   std::string line;
-  for (const char c : printable(all) + '\n') {
+  for (const char c : printable_lines(all) + '\n') {
     if (c == '\n') {
       if (!line.empty()) lines.push_back(std::move(line));
       line.clear();

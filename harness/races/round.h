@@ -28,7 +28,7 @@ struct RaceCounts {
 
 // Carries the plan out on a fresh VM and adds to `counts`. On return no thread,
 // descriptor or mapping of it is left. Throws Error (kEnvironment) if KVM gives no VM. If
-// the round has not ended within `limit`, the process exits with kFailed and a sentence: a
+// the round has not ended within `limit`, the process exits with kTimeout and a sentence: a
 // thread that hangs in the kernel cannot be joined.
 void race(const KvmSystem& system, const Payload& payload, const RoundPlan& plan,
           std::chrono::nanoseconds limit, RaceCounts& counts);

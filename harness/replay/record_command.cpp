@@ -79,6 +79,7 @@ ExitCode record(const RecordOptions& options) {
   Recording recording(name.release, collect_environment().contains("lab"), options.one_in,
                       options.limit << 20);
   check_writable(options.output);
+  require_something_to_see();
   EventLoop loop;
   loop.on_signals({SIGINT, SIGTERM, SIGHUP}, [&](int) { loop.stop(); });
   RecordProbes probes(options.pids, options.buffer << 10, options.one_in,

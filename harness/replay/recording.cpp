@@ -43,19 +43,26 @@ Recording::Recording(std::string kernel, bool emulated, std::uint16_t one_in, st
 
 void Recording::add(std::string_view decision) {
   const std::size_t size = (decision.size() + 7) / 8 * 8;
-  if (sizeof head_ + records_.size() + size > limit_) {
+  if (text_.size() + size > limit_) {
     head_.not_kept++;
     return;
   }
-  records_ += decision;
-  records_.append(size - decision.size(), '\0');
+  text_ += decision;
+  text_.append(size - decision.size(), '\0');
   head_.decisions++;
 }
 
-std::string Recording::text(std::uint64_t lost) const {
-  dyield_recording head = head_;
-  head.lost = lost;
-  return std::string(reinterpret_cast<const char*>(&head), sizeof head) + records_;
+const std::string& Recording::text(std::uint64_t lost) {
+  head_.lost = lost;
+  std::memcpy(text_.data(), &head_, sizeof head_);
+  return text_;
+}
+
+dyield_decision ReadRecording::operator[](std::size_t i) const {
+  dyield_decision decision{};
+  const std::string_view bytes = record(i);
+  std::memcpy(&decision, bytes.data(), std::min(bytes.size(), sizeof decision));
+  return decision;
 }
 
 ReadRecording read_recording(const std::filesystem::path& path) {
@@ -78,9 +85,10 @@ ReadRecording read_recording(const std::filesystem::path& path) {
   if (head.one_in == 0) damaged(path, "it is one in 0 decisions");
   result.kernel.assign(head.kernel, ::strnlen(head.kernel, sizeof head.kernel));
   std::string_view rest = std::string_view(*text).substr(sizeof head);
+  result.reserve(rest.size());
   while (!rest.empty()) {
-    dyield_decision& decision = result.decisions.emplace_back();
-    const std::string where = fmt::format("decision {}", result.decisions.size());
+    dyield_decision decision;
+    const std::string where = fmt::format("decision {}", result.size() + 1);
     if (rest.size() < kFixed) damaged(path, where + " is cut off");
     std::memcpy(&decision, rest.data(), kFixed);
     if (decision.vcpus == 0 || decision.vcpus > DYIELD_RECORDING_VCPUS) {
@@ -93,12 +101,12 @@ ReadRecording read_recording(const std::filesystem::path& path) {
         decision.last_boosted >= DYIELD_RECORDING_VCPUS) {
       damaged(path, where + " names a vCPU that it does not have");
     }
-    std::memcpy(decision.state, rest.data() + kFixed, decision.vcpus * sizeof(dyield_u16));
+    result.add(rest.substr(0, kFixed + decision.vcpus * sizeof(dyield_u16)));
     rest.remove_prefix(record_size(decision.vcpus));
   }
-  if (result.decisions.size() != head.decisions) {
-    damaged(path, fmt::format("it has {} decisions of {}", result.decisions.size(),
-                              std::uint64_t{head.decisions}));
+  if (result.size() != head.decisions) {
+    damaged(path,
+            fmt::format("it has {} decisions of {}", result.size(), std::uint64_t{head.decisions}));
   }
   return result;
 }

@@ -57,9 +57,11 @@ TEST_F(RecordingTest, ComesBackAsItWasWritten) {
   EXPECT_EQ(read.head.emulated, 1U);
   EXPECT_EQ(read.head.one_in, 16U);
   EXPECT_EQ(read.head.lost, 5U);
-  ASSERT_EQ(read.decisions.size(), 4U);
-  EXPECT_EQ(read.decisions[3].vcpus, 256);
-  EXPECT_EQ(read.decisions[3].state[255], DYIELD_STATE_READY);
+  ASSERT_EQ(read.size(), 4U);
+  EXPECT_EQ(read[3].vcpus, 256);
+  EXPECT_EQ(read[3].state[255], DYIELD_STATE_READY);
+  EXPECT_EQ(read[2].state[2], DYIELD_STATE_READY);
+  EXPECT_EQ(read[2].state[3], 0) << "what is behind the states";
 }
 
 TEST_F(RecordingTest, IsNoLargerThanItsLimitAndCountsTheRest) {

@@ -74,7 +74,8 @@ std::optional<double> Outcome::recall() const {
 
 Outcome recorded(const ReadRecording& recording) {
   Outcome outcome{.name = "recorded"};
-  for (const dyield_decision& decision : recording.decisions) {
+  for (std::size_t i = 0; i < recording.size(); i++) {
+    const dyield_decision decision = recording[i];
     count(outcome, decision, chosen_in(decision));
   }
   return outcome;
@@ -88,7 +89,8 @@ std::string policy_name(const dyield_policy& policy) {
 
 Outcome replay(const ReadRecording& recording, const dyield_policy& policy) {
   Outcome outcome{.name = policy_name(policy)};
-  for (const dyield_decision& decision : recording.decisions) {
+  for (std::size_t i = 0; i < recording.size(); i++) {
+    const dyield_decision decision = recording[i];
     dyield_choice choice{};
     policy.choose(&decision, &choice);
     count(outcome, decision, choice.chosen);

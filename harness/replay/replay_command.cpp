@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/printable.h"
 #include "replay/replay.h"
 
 namespace dyield {
@@ -90,7 +91,8 @@ ExitCode run_replay(const ReplayOptions& options) {
   }
   std::set<std::uint64_t> vms;
   std::uint64_t known = 0;
-  for (const dyield_decision& decision : recording.decisions) {
+  for (std::size_t i = 0; i < recording.size(); i++) {
+    const dyield_decision decision = recording[i];
     vms.insert(decision.vm);
     known += decision.known;
   }
@@ -111,14 +113,11 @@ ExitCode run_replay(const ReplayOptions& options) {
     fmt::print("{}\n", document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return ExitCode::kOk;
   }
-  std::string kernel = recording.kernel;
-  std::ranges::replace_if(
-      kernel, [](char c) { return c < ' ' || c > '~'; }, '?');
   fmt::print("{} decisions{} of {} VMs on kernel {}{}; lost {}, beyond the limit {}\n\n",
              std::uint64_t{head.decisions},
-             head.one_in > 1 ? fmt::format(", one in {},", head.one_in) : "", vms.size(), kernel,
-             head.emulated != 0 ? " (emulated)" : "", std::uint64_t{head.lost},
-             std::uint64_t{head.not_kept});
+             head.one_in > 1 ? fmt::format(", one in {},", head.one_in) : "", vms.size(),
+             printable_name(recording.kernel), head.emulated != 0 ? " (emulated)" : "",
+             std::uint64_t{head.lost}, std::uint64_t{head.not_kept});
   if (head.lost + head.not_kept > 0) {
     fmt::print(
         "INCOMPLETE: what is missing is not missing at random, so neither are the shares.\n\n");

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <string_view>
 
@@ -235,6 +236,10 @@ TEST_F(PeersTest, TheOracleGoesByWhatTheGuestSaysAlone) {
       << "it waits for nobody, so it guesses";
 }
 
+void add(ReadRecording& recording, const dyield_decision& decision) {
+  recording.add({reinterpret_cast<const char*>(&decision), sizeof decision});
+}
+
 TEST(Outcome, JudgesByWhomTheGuestAwaits) {
   ReadRecording recording;
   dyield_decision d = situation();
@@ -242,10 +247,11 @@ TEST(Outcome, JudgesByWhomTheGuestAwaits) {
   d.state[2] |= DYIELD_STATE_AWAITED;
   d.chosen = 2;
   d.yielded = 1;
-  recording.decisions = {d, d, d, d};
-  recording.decisions[1].chosen = 1;   // somebody else
-  recording.decisions[2].yielded = 0;  // in vain
-  recording.decisions[3].known = 0;    // not known
+  std::array<dyield_decision, 4> decisions{d, d, d, d};
+  decisions[1].chosen = 1;   // somebody else
+  decisions[2].yielded = 0;  // in vain
+  decisions[3].known = 0;    // not known
+  for (const dyield_decision& one : decisions) add(recording, one);
   const Outcome outcome = recorded(recording);
   EXPECT_EQ(outcome.yields, 3U);
   EXPECT_EQ(outcome.same, 4U);
@@ -255,7 +261,7 @@ TEST(Outcome, JudgesByWhomTheGuestAwaits) {
 
 TEST(Outcome, IsAbsentWhereNothingIsKnown) {
   ReadRecording recording;
-  recording.decisions = {situation()};
+  add(recording, situation());
   EXPECT_EQ(recorded(recording).precision(), std::nullopt);
   EXPECT_EQ(recorded(recording).recall(), std::nullopt);
 }

@@ -51,10 +51,11 @@ Json parse_json(std::string_view text, const std::string& file) {
   try {
     return Json::parse(text, strict);
   } catch (const Json::exception& error) {
-    throw Error(ExitCode::kUsage,
-                fmt::format("Cannot read \"{}\" as JSON: {}; the file is damaged or incomplete, "
-                            "remove it or record it again with `dyield run`.",
-                            file, error.what()));
+    throw Error(
+        ExitCode::kUsage,
+        fmt::format("Cannot read \"{}\" as JSON: {}; the file is damaged, "
+                    "incomplete or no result; name a result of `dyield run`, or its folder.",
+                    file, error.what()));
   }
 }
 

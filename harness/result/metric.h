@@ -14,7 +14,7 @@ enum class Better { kHigher, kLower, kNeither };
 
 // Where a metric's run-level number comes from.
 enum class MetricSource {
-  kCount,    // recorded by the run, from the start gun to the end of the run
+  kCount,    // recorded by the run while it measured
   kDerived,  // computed from counts by metric_value()
 };
 

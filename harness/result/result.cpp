@@ -120,6 +120,8 @@ Run read_run(const JsonReader& json) {
 
 void check_environment(const JsonReader& json) {
   if (json.has("cpu_model")) static_cast<void>(json.at("cpu_model").text());
+  if (json.has("cpu") && json.at("cpu").has("vendor_id"))
+    static_cast<void>(json.at("cpu").at("vendor_id").text());
   if (!json.has("lab")) return;
   static_cast<void>(json.at("lab").at("emulated").boolean());
   static_cast<void>(json.at("lab").at("machine").nonempty_text());
@@ -179,8 +181,7 @@ std::string read_text(const fs::path& path) {
 
 // The runs of a samples file; a missing one has none.
 std::vector<Run> read_samples(const fs::path& path) {
-  std::error_code error;
-  if (!fs::exists(path, error)) return {};
+  if (!is_there(path)) return {};
   const std::string text = read_text(path);
   std::vector<Run> runs;
   for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;

@@ -78,7 +78,7 @@ inline constexpr std::string_view kHeaderFile = "run.json";
 inline constexpr std::string_view kSamplesFile = "samples.ndjson";
 
 // Text in the form of `kResultSchema`: units and derived metrics are added here.
-// Throws Error (kFailed) for data that from_json() would not accept again.
+// Throws Error (kFailed) for data that from_text() would not accept again.
 std::string to_text(const Result& result);
 
 // The same without the runs: the text of kHeaderFile.

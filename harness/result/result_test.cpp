@@ -152,6 +152,10 @@ TEST_F(ResultTest, RefusesEveryKindOfWrongField) {
       {"/tool/command/1", [](Json& j) { j["tool"]["command"][1] = 5; }},
       {"/environment", [](Json& j) { j["environment"] = nullptr; }},
       {"/environment/cpu_model", [](Json& j) { j["environment"]["cpu_model"] = 7; }},
+      {"/environment/cpu/vendor_id",
+       [](Json& j) {
+         j["environment"]["cpu"] = {{"vendor_id", 5}};
+       }},
       {"/environment/lab/emulated", [](Json& j) { j["environment"]["lab"]["emulated"] = "yes"; }},
       {"/environment/lab/machine", [](Json& j) { j["environment"]["lab"].erase("machine"); }},
       {"/dimensions/workload", [](Json& j) { j["dimensions"].erase("workload"); }},

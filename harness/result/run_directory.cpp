@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/read_file.h"
 #include "loop/file_writer.h"
 #include "result/atomic_file.h"
 
@@ -20,12 +21,6 @@ namespace dyield {
 namespace {
 
 namespace fs = std::filesystem;
-
-Fd open_for_appending(const fs::path& path) {
-  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-  if (!fd) fail_to_write(path, "open", errno);
-  return fd;
-}
 
 // The bytes up to and with the last newline.
 std::uint64_t size_of_whole_lines(const Fd& fd, const fs::path& path) {
@@ -95,13 +90,19 @@ void make_result_folder(const fs::path& folder, std::initializer_list<std::strin
   }
   for (const std::string_view name : names) {
     // An empty one is what a kill left of a beginning.
-    if (fs::exists(folder / name, error) && !fs::is_empty(folder / name, error)) {
+    if (is_there(folder / name) && !fs::is_empty(folder / name, error)) {
       throw Error(ExitCode::kUsage,
                   fmt::format("There is a result in \"{0}\" already; go on with it (dyield run "
                               "--resume {0}), or name another folder.",
                               folder.string()));
     }
   }
+}
+
+Fd open_for_appending(const fs::path& path) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+  if (!fd) fail_to_write(path, "open", errno);
+  return fd;
 }
 
 void append_to_file(const fs::path& path, std::string_view text) {

@@ -39,6 +39,9 @@ class RunDirectory {
 void make_result_folder(const std::filesystem::path& folder,
                         std::initializer_list<std::string_view> names);
 
+// Made if missing. Throws Error (kEnvironment).
+Fd open_for_appending(const std::filesystem::path& path);
+
 // Appends to a log file in a result folder, made if missing.
 void append_to_file(const std::filesystem::path& path, std::string_view text);
 

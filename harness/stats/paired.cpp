@@ -209,8 +209,9 @@ Summary summarize(std::vector<double> values) {
 // Sums of floating point numbers depend on their order; swapped sides reverse this one.
 std::vector<Pair> in_order(std::span<const Pair> pairs) {
   std::vector<Pair> sorted(pairs.begin(), pairs.end());
-  std::ranges::sort(sorted, {},
-                    [](const Pair& pair) { return std::tuple(pair.b - pair.a, pair.a + pair.b); });
+  std::ranges::sort(sorted, {}, [](const Pair& pair) {
+    return std::tuple(pair.b - pair.a, std::copysign(pair.a + pair.b, pair.b - pair.a));
+  });
   return sorted;
 }
 

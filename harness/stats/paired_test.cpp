@@ -245,6 +245,20 @@ TEST(Paired, SwappedSidesInvertTheRatio) {
   }
 }
 
+// Counts differ by the same often.
+TEST(Paired, SwappedSidesInvertTheRatioOfTiedDifferences) {
+  const Pairs pairs{{0, 3},   {10, 13}, {20, 23}, {7, 4}, {17, 14},
+                    {27, 24}, {40, 41}, {50, 51}, {9, 9}, {0, 5}};
+  const Effect there = *compare_ratio(pairs).effect;
+  const Effect back = *compare_ratio(transformed(pairs, [](Pair p) {
+                         return Pair{p.b, p.a};
+                       })).effect;
+  ASSERT_EQ(there.method, EffectMethod::kRatioOfMeans);
+  EXPECT_NEAR(there.value * back.value, 1, 1e-12);
+  EXPECT_NEAR(there.interval->low * back.interval->high, 1, 1e-6);
+  EXPECT_NEAR(there.interval->high * back.interval->low, 1, 1e-6);
+}
+
 TEST(Paired, OrderDoesNotMatterToTheLastBit) {
   std::mt19937_64 random(9);
   for (const bool with_zero : {false, true}) {

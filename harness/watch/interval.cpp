@@ -69,8 +69,9 @@ std::vector<WatchedVm> Intervals::next(const std::map<pid_t, dyield_watched>& re
     }
     const std::uint32_t index = index_.try_emplace({pid, now.kvm}, fresh).first->second;
     WatchedVcpu vcpu{now.vcpu_id, tid, now.n};
-    if (const auto old = before_.find(tid);
-        old != before_.end() && old->second.kvm_vcpu == now.kvm_vcpu) {
+    if (const auto old = before_.find(tid); old != before_.end() &&
+                                            old->second.kvm_vcpu == now.kvm_vcpu &&
+                                            old->second.begun == now.begun) {
       vcpu.counts = combine(now.n, old->second.n, std::minus<>());
     }
     if (!has_reasons_) {

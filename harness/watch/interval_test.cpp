@@ -32,6 +32,15 @@ TEST(Intervals, BeginAnewWithAnotherVcpuInTheSameThread) {
   EXPECT_EQ(intervals.next({{10, vcpu(1, 7, 3, 4)}}).at(0).total.pause_exits, 4U);
 }
 
+TEST(Intervals, BeginAnewIfTheVcpuIsBackInItsThread) {
+  Intervals intervals(true);
+  (void)intervals.next({{10, vcpu(1, 7, 0, 50)}});
+  // Another vCPU has run there in between, and the counts began anew twice.
+  dyield_watched back = vcpu(1, 7, 0, 4);
+  back.begun = 2;
+  EXPECT_EQ(intervals.next({{10, back}}).at(0).total.pause_exits, 4U);
+}
+
 TEST(Intervals, AddUpVcpusByVmAndOrderThemById) {
   Intervals intervals(true);
   const auto vms = intervals.next({{10, vcpu(1, 7, 2, 1)},

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/printable.h"
+
 namespace dyield {
 namespace {
 
@@ -59,13 +61,6 @@ std::string row(const std::string& name, const WatchInterval& interval,
       delay(n.receiver));
 }
 
-// Of another program's name: no control characters, no more than fits.
-std::string printable(std::string text) {
-  std::ranges::replace_if(
-      text, [](char c) { return c < ' ' || c > '~'; }, '?');
-  return text;
-}
-
 }  // namespace
 
 std::string render(const WatchInterval& interval, const ViewOptions& options) {
@@ -78,7 +73,7 @@ std::string render(const WatchInterval& interval, const ViewOptions& options) {
   std::ranges::stable_sort(vms, std::greater<>(),
                            [](const WatchedVm* vm) { return vm->total.pause_exits; });
   for (const WatchedVm* vm : vms) {
-    lines.push_back(fmt::format("{} {}{}, {} vCPUs", vm->pid, printable(vm->command),
+    lines.push_back(fmt::format("{} {}{}, {} vCPUs", vm->pid, printable_name(vm->command),
                                 vm->index > 0 ? fmt::format(", VM {}", vm->index) : "",
                                 vm->vcpus.size()));
     lines.push_back(row("all", interval, vm->total));

@@ -10,6 +10,8 @@
 
 #include "base/error.h"
 #include "base/task.h"
+#include "bpf/loading.h"
+#include "engine/environment.h"
 
 namespace dyield {
 namespace {
@@ -47,6 +49,11 @@ void require_vms(const std::vector<pid_t>& pids) {
                       pid));
     }
   }
+}
+
+void require_something_to_see() {
+  require_host_pids();
+  require_pause_exits();
 }
 
 bool all_ended(const std::vector<pid_t>& pids) {

@@ -16,6 +16,10 @@ void add_pid_option(CLI::App& command, std::vector<pid_t>& pids);
 // Throws Error (kUsage) if one of the processes is not there or has no VM of KVM.
 void require_vms(const std::vector<pid_t>& pids);
 
+// Throws Error (kEnvironment) where threads have other IDs than the host's, (kSkipped) if KVM takes
+// no PAUSE exits: there would be nothing to see.
+void require_something_to_see();
+
 // Whether all of these processes have ended; false if there are none.
 bool all_ended(const std::vector<pid_t>& pids);
 

@@ -175,7 +175,7 @@ void add_watch_command(CLI::App& app,
       ->add_option("--duration", options->duration,
                    "End after this many seconds, in whole intervals (default: never)")
       ->type_name("SECONDS")
-      ->check(CLI::PositiveNumber);
+      ->check(number_between(0.01, 1e9));
   command->add_option("--count", options->count, "End after this many intervals (default: never)")
       ->type_name("N")
       ->check(CLI::PositiveNumber);
@@ -192,6 +192,7 @@ void add_watch_command(CLI::App& app,
   command->callback([options, select] {
     select([options] {
       require_vms(options->pids);
+      require_something_to_see();
       Watch watch(*options);
       // Maps are read by their descriptors.
       keep_capabilities({});
