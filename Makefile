@@ -22,7 +22,9 @@ BUILD := $(or $(DYIELD_BUILD),build)
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 	@echo
-	@echo 'Variables: SEEDS=N (demo, matrix; default 10), SERIES=6.12 (the backport: setup, kernels, demo, series-check, ...),'
+	@echo 'Variables: SEEDS=N (demo, demo-intel, demo-linux, matrix, ablation; default 10), DEMO_OPTIONS, MATRIX_OPTIONS,'
+	@echo 'ABLATION_OPTIONS (options of scripts/matrix), LINUX_ROWS, LINUX_PROGRAMS (workloads of demo-linux),'
+	@echo 'SERIES=6.12 (the backport: setup, kernels, demo, series-check, ...),'
 	@echo 'KERNEL_TREE=/path (a kernel source of your own), DYIELD_BUILD=/path (instead of build/).'
 
 setup: ## install what is missing (as root), fetch the kernel source
@@ -94,5 +96,5 @@ lab-shell: harness kernels ## a shell in the lab, on the patched kernel
 format: ## format the C and C++ sources
 	@scripts/format
 
-clean: ## remove what was made, but not the kernel source and the compiler cache
-	rm -rf $(addprefix $(BUILD)/,harness kernels lab results linux/obj)
+clean: ## remove what was made, but not the sources, the emulators and the compiler cache
+	rm -rf $(addprefix $(BUILD)/,harness kernels lab results linux/obj linux/obj-* sanitize fuzz selftests post)
