@@ -70,7 +70,8 @@ static void choose(const struct dyield_decision *d,
 		vcpu->kvm = &kvm;
 		vcpu->vcpu_id = vcpu->vcpu_idx = i;
 		vcpu->state = state;
-		vcpu->ready = state & DYIELD_STATE_READY;
+		/* The spinning vCPU runs, whatever a file says of it. */
+		vcpu->ready = i != d->me && state & DYIELD_STATE_READY;
 		vcpu->preempted = state & DYIELD_STATE_PREEMPTED;
 		vcpu->mode = state & DYIELD_STATE_IN_GUEST ? IN_GUEST_MODE
 							   : OUTSIDE_GUEST_MODE;
