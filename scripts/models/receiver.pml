@@ -61,9 +61,15 @@ proctype spinner()
 				seen++;
 				steps++;
 				assert(steps <= VCPUS);
+				/* READ_ONCE(vcpu->ready), which the spinner's
+				 * own isn't; by the next step, it may run. */
 				if
-				:: target == 0 || !irr[target] -> target = NOBODY
-				:: else -> skip
+				:: !ready[target] -> target = NOBODY
+				:: else ->
+					if
+					:: !irr[target] -> target = NOBODY
+					:: else -> skip
+					fi
 				fi
 			od;
 			reading = false;
@@ -74,24 +80,20 @@ proctype spinner()
 #ifdef BUG_CLEAR
 				irr[target] = false;
 #endif
-				/* READ_ONCE(vcpu->ready); by now, it may run. */
-				if
-				:: ready[target] ->
-					/* yield_to() decides under the run
-					 * queues' locks, as things are now. */
-					atomic {
-						assert(target < VCPUS);
-						if
-						:: ready[target] && !running[target] ->
-							running[target] = true;
-							ready[target] = false;
-							running[0] = false;
-							done = true
-						:: else -> skip
-						fi
-					}
-				:: else -> skip
-				fi
+				/* yield_to() decides under the run queues'
+				 * locks, as things are now. */
+				atomic {
+					assert(target != 0);
+					assert(target < VCPUS);
+					if
+					:: ready[target] && !running[target] ->
+						running[target] = true;
+						ready[target] = false;
+						running[0] = false;
+						done = true
+					:: else -> skip
+					fi
+				}
 			fi
 		od;
 #ifdef BUG_STAY
