@@ -309,8 +309,7 @@ std::string pause_exits_obstacle(const fs::path& root) {
     }
     return fmt::format(
         "Neither kvm-amd nor kvm-intel is loaded{}, and no other KVM takes PAUSE exits. Load one "
-        "of "
-        "them, or use the lab (scripts/lab).",
+        "of them, or use the lab (scripts/lab).",
         others.empty() ? "" : " (this KVM is " + others + ")");
   }
   if (module == "kvm_amd" && first_line(parameters / "pause_filter_count") == "0") {
