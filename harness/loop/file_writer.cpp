@@ -26,13 +26,23 @@ FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)) {
   }
 }
 
+int FileWriter::await(const EventLoop::Prepare& prepare) {
+  try {
+    return loop_->await(prepare);
+  } catch (const Error&) {
+    // The request may still be in the ring, and what it is about is gone.
+    loop_.reset();
+    throw;
+  }
+}
+
 void FileWriter::write(const Fd& fd, std::string_view text, std::uint64_t offset) {
   constexpr std::size_t kMost = 1 << 30;
   while (!text.empty()) {
     const std::string_view part = text.substr(0, kMost);
     ssize_t n = 0;
     if (loop_) {
-      n = loop_->await([&](io_uring_sqe* entry) {
+      n = await([&](io_uring_sqe* entry) {
         io_uring_prep_write(entry, fd.get(), part.data(), static_cast<unsigned>(part.size()),
                             offset);
       });
@@ -50,7 +60,7 @@ void FileWriter::write(const Fd& fd, std::string_view text, std::uint64_t offset
 void FileWriter::sync(const Fd& fd) {
   int result = 0;
   if (loop_) {
-    result = loop_->await([&](io_uring_sqe* entry) { io_uring_prep_fsync(entry, fd.get(), 0); });
+    result = await([&](io_uring_sqe* entry) { io_uring_prep_fsync(entry, fd.get(), 0); });
   } else if (::fsync(fd.get()) != 0) {
     result = -errno;
   }

@@ -31,6 +31,8 @@ class FileWriter {
   [[nodiscard]] bool has_loop() const { return loop_.has_value(); }
 
  private:
+  int await(const EventLoop::Prepare& prepare);
+
   std::filesystem::path path_;
   std::optional<EventLoop> loop_;
 };
