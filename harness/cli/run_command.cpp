@@ -22,6 +22,7 @@
 #include "base/numbers.h"
 #include "base/privileges.h"
 #include "base/read_file.h"
+#include "base/sha256.h"
 #include "cli/cpus.h"
 #include "cli/kernel_log.h"
 #include "cli/session.h"

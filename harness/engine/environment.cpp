@@ -5,7 +5,6 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sched.h>
-#include <sha2.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -19,6 +18,7 @@
 #include <iterator>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -26,6 +26,7 @@
 
 #include "base/error.h"
 #include "base/read_file.h"
+#include "base/sha256.h"
 #include "kvm/vm.h"
 
 namespace dyield {
@@ -79,12 +80,6 @@ void put(Json& object, const char* key, Json value) {
   if (!value.empty() && value != "") object[key] = std::move(value);
 }
 
-std::string sha256(std::string_view text) {
-  std::array<char, SHA256_DIGEST_STRING_LENGTH> digest{};
-  SHA256Data(reinterpret_cast<const std::uint8_t*>(text.data()), text.size(), digest.data());
-  return digest.data();
-}
-
 // The text of a file that may be compressed; empty if there is none.
 std::string unzipped(const fs::path& file) {
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> stream(::gzopen(file.c_str(), "rb"), ::gzclose);
@@ -99,7 +94,8 @@ std::string unzipped(const fs::path& file) {
 std::string config_hash(const std::string& release) {
   for (const fs::path& file : {fs::path("/proc/config.gz"), fs::path("/boot/config-" + release),
                                fs::path("/lib/modules/" + release + "/config")}) {
-    if (const std::string text = unzipped(file); !text.empty()) return sha256(text);
+    if (const std::string text = unzipped(file); !text.empty())
+      return sha256(std::as_bytes(std::span(text)));
   }
   return "";
 }
@@ -284,7 +280,7 @@ Series find_series(const Json& environment) {
   std::string hashes;
   for (const Json& patch : kernel->value("patches", Json::array()))
     hashes += patch.value("sha256", "") + "\n";
-  if (!hashes.empty()) series.hash = sha256(hashes);
+  if (!hashes.empty()) series.hash = sha256(std::as_bytes(std::span(hashes)));
   return series;
 }
 

@@ -105,10 +105,10 @@ int try_kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t arg) {
 int kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t arg, const char* name) {
   const int result = try_kvm_ioctl(fd, request, arg);
   if (result < 0) {
-    throw Error(ExitCode::kEnvironment,
-                fmt::format("KVM refused {}: {} (errno {}); see the kernel log, and try fewer "
-                            "vCPUs or VMs.",
-                            name, errno_text(-result), -result));
+    throw KvmError(-result,
+                   fmt::format("KVM refused {}: {} (errno {}); see the kernel log, and try fewer "
+                               "vCPUs or VMs.",
+                               name, errno_text(-result), -result));
   }
   return result;
 }

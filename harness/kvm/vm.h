@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/fd.h"
 #include "base/mapping.h"
 #include "dyield_abi.h"
@@ -26,8 +27,19 @@ struct Cpuid {
   kvm_cpuid_entry2 entries[256];
 };
 
+// An ioctl() that KVM refused, with its errno.
+class KvmError : public Error {
+ public:
+  KvmError(int error, const std::string& sentence)
+      : Error(ExitCode::kEnvironment, sentence), error_(error) {}
+  [[nodiscard]] int error() const noexcept { return error_; }
+
+ private:
+  int error_;
+};
+
 // ioctl() on a KVM descriptor. The first form returns the result or -errno, the
-// second throws Error (kEnvironment) naming the ioctl, its result and errno.
+// second throws KvmError naming the ioctl, its result and errno.
 int try_kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t argument);
 int kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t argument, const char* name);
 

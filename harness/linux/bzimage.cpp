@@ -2,7 +2,6 @@
 #include "linux/bzimage.h"
 
 #include <fmt/format.h>
-#include <sha2.h>
 
 #include <algorithm>
 #include <array>
@@ -11,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/read_file.h"
+#include "base/sha256.h"
 
 namespace dyield {
 namespace {
@@ -43,11 +43,6 @@ std::vector<std::byte> read_guest_file(const std::filesystem::path& file, const 
   std::vector<std::byte> bytes(text->size());
   std::memcpy(bytes.data(), text->data(), text->size());
   return bytes;
-}
-
-std::string sha256(std::span<const std::byte> bytes) {
-  std::array<char, SHA256_DIGEST_STRING_LENGTH> text{};
-  return SHA256Data(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size(), text.data());
 }
 
 BzImage BzImage::from_file(const std::filesystem::path& file) {

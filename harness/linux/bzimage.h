@@ -39,9 +39,6 @@ class BzImage {
   std::string hash_;
 };
 
-// Of the bytes, hexadecimal.
-std::string sha256(std::span<const std::byte> bytes);
-
 // All of a file. Throws Error (kUsage) naming it and what it is (`what`).
 std::vector<std::byte> read_guest_file(const std::filesystem::path& file, const char* what);
 

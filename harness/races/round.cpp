@@ -310,8 +310,8 @@ class Round {
       Vcpu& vcpu = added_.emplace_back(system_, vm_.fd(), static_cast<std::uint32_t>(vcpus_.size()),
                                        system_.cpuid());
       start(vcpu);
-    } catch (const Error&) {
-      counts_.acts[step.act].refused[EINVAL]++;
+    } catch (const KvmError& refusal) {
+      counts_.acts[step.act].refused[refusal.error()]++;
     }
   }
 
