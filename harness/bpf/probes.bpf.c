@@ -215,6 +215,22 @@ static __always_inline void count_made(const struct dyield_thread *thread,
 		made->by[state][in_set(thread->awaited, target)]++;
 }
 
+/* It was none, so nobody is to be waited for to follow it. */
+static void forget_yield(struct dyield_thread *thread, u32 target)
+{
+	struct dyield_guest *guest;
+	u64 *since;
+
+	if (!thread->yield_since)
+		return;
+	guest = guest_of(thread);
+	if (!guest)
+		return;
+	since = &guest->vm.yield_since[target & 0xff];
+	if (*since == thread->yield_since)
+		*since = 0;
+}
+
 /* Without the series' tracepoint, or as a second account with it. */
 SEC("?fexit/kvm_vcpu_yield_to")
 int BPF_PROG(yield_to_exit, struct kvm_vcpu___dyield *target, int ret)
@@ -231,6 +247,7 @@ int BPF_PROG(yield_to_exit, struct kvm_vcpu___dyield *target, int ret)
 	phase = thread->phase & (DYIELD_PHASES - 1);
 	if (ret <= 0) {
 		c->failed[phase]++;
+		forget_yield(thread, target->vcpu_idx);
 		return 0;
 	}
 	count_made(thread, &c->made[phase], target->vcpu_idx);
@@ -314,6 +331,17 @@ static void becomes_runnable(struct dyield_thread *thread, struct dyield_vm *vm,
 	set_bit(vm->runnable, thread->vcpu);
 }
 
+/* What began then has ended by that the vCPU runs. */
+static void ends(u64 *since, struct dyield_histogram *histogram, u64 now,
+		 bool measuring)
+{
+	if (!*since)
+		return;
+	if (measuring && now > *since)
+		record(histogram, now - *since);
+	*since = 0;
+}
+
 static void becomes_running(struct dyield_counts *c, struct dyield_guest *guest,
 			    u64 now)
 {
@@ -321,7 +349,7 @@ static void becomes_running(struct dyield_counts *c, struct dyield_guest *guest,
 	struct dyield_vm *vm = &guest->vm;
 	u32 cpu = bpf_get_smp_processor_id();
 	bool measuring = phase_of(&guest->shared) == DYIELD_PHASE_MEASURE;
-	u64 *since = &vm->ipi_since[thread->vcpu & 0xff];
+	u32 vcpu = thread->vcpu & 0xff;
 
 	clear_bit(vm->runnable, thread->vcpu);
 	/* A full barrier; the sender stores its time stamp, then reads this. */
@@ -335,11 +363,8 @@ static void becomes_running(struct dyield_counts *c, struct dyield_guest *guest,
 	}
 	thread->cpu = cpu;
 	thread->runnable_since = 0;
-	if (*since) {
-		if (measuring && now > *since)
-			record(&vm->ipi_to_running, now - *since);
-		*since = 0;
-	}
+	ends(&vm->ipi_since[vcpu], &vm->ipi_to_running, now, measuring);
+	ends(&vm->yield_since[vcpu], &vm->yield_to_running, now, measuring);
 }
 
 SEC("tp_btf/sched_switch")
@@ -466,13 +491,28 @@ SEC("?fentry/yield_to")
 int BPF_PROG(audit_yield, struct task_struct___dyield *target)
 {
 	struct dyield_counts *c = this_thread(), *other;
+	struct dyield_guest *guest;
+	u64 *since;
 
 	if (!c)
 		return 0;
 	other = counts_of(target->pid);
 	c->audit_yields++;
-	if (!other || other->thread.owner != c->thread.owner)
+	if (!other || other->thread.owner != c->thread.owner) {
 		c->audit_yields_outside++;
+		return 0;
+	}
+	c->thread.yield_since = 0;
+	if (!in_spin(&c->thread) || c->thread.phase != DYIELD_PHASE_MEASURE)
+		return 0;
+	guest = guest_of(&other->thread);
+	if (!guest || in_set(guest->vm.running, other->thread.vcpu))
+		return 0;
+	/* Before the yield: behind it, the target may have run. Of several, the
+	 * first counts. */
+	since = &guest->vm.yield_since[other->thread.vcpu & 0xff];
+	if (!*since)
+		*since = c->thread.yield_since = bpf_ktime_get_ns();
 	return 0;
 }
 

@@ -28,7 +28,10 @@ enum dyield_reason_code {
 };
 
 /* Buckets of a histogram: bucket i holds [2^i, 2^(i + 1)), the first 0 too. */
-#define DYIELD_BUCKETS 48
+#define DYIELD_BUCKETS		48
+/* A yield whose target has a CPU within these buckets, 32.768 us, was followed:
+ * the scheduler took it next. A wait for its turn is longer than that. */
+#define DYIELD_BUCKETS_FOLLOWED 15
 
 struct dyield_histogram {
 	dyield_u64 bucket[DYIELD_BUCKETS];
@@ -55,6 +58,7 @@ struct dyield_thread {
 	dyield_u64 spin_since; /* ns, with --audit; 0 after the first yield */
 	dyield_u64 decision;   /* ns until that yield; 0: it was a later one */
 	dyield_u64 runnable_since; /* ns, bpf_ktime_get_ns(); 0: it is not */
+	dyield_u64 yield_since;	   /* what it set in its VM's, with --audit */
 
 	/* The PAUSE exit under way, as it began. */
 	dyield_u32 phase;
@@ -146,10 +150,14 @@ struct dyield_vm {
 	dyield_u64 running[DYIELD_SET_WORDS];  /* has one */
 	/* By vCPU: when an awaited IPI found it without a CPU, ns; else 0. */
 	dyield_u64 ipi_since[DYIELD_MAX_VCPUS + 1];
+	/* By vCPU, with --audit: when it was yielded to, ns; else 0. */
+	dyield_u64 yield_since[DYIELD_MAX_VCPUS + 1];
 	/* While measuring, ns: from an awaited IPI to a vCPU that was not
-	 * running, and from preemption or wake-up, to the CPU. */
+	 * running, from preemption or wake-up, and from a directed yield, to
+	 * the CPU. */
 	struct dyield_histogram ipi_to_running;
 	struct dyield_histogram runnable_to_running;
+	struct dyield_histogram yield_to_running;
 };
 
 /* What is asked of a VM in one look-up. The guest has the first part alone. */

@@ -663,6 +663,16 @@ void Runner::collect_delays() {
   }
   collect("run_queue_delay", "from preemption or wake-up of a vCPU until it has a CPU; a row a VM",
           &dyield_vm::runnable_to_running);
+  if (config_.audit) {
+    collect("yield_delay",
+            "from a directed yield to a vCPU without a CPU until it has one; a row a VM",
+            &dyield_vm::yield_to_running);
+    std::uint64_t& followed = run_.counts["yields_followed"] = 0;
+    for (const dyield_vm& vm : probes_->vms()) {
+      const auto& bucket = vm.yield_to_running.bucket;
+      followed = std::accumulate(bucket, bucket + DYIELD_BUCKETS_FOLLOWED, followed);
+    }
+  }
 }
 
 void Runner::collect_switches() {

@@ -207,7 +207,9 @@ def the_ground_truth_adds_up():
         assert c["starved_to_awaited"] <= c["pause_exits_starved"] <= c["pause_exits_waiting"], c
         assert c["pause_exits_waiting"] <= c["pause_exits"], c
         assert c["ipis_to_waiting"] <= c["ipis_awaited"] and c["receiver_delays"] > 0, c
-        for name in "receiver_delay", "run_queue_delay":
+        # Of several yields to one that waits for its CPU, the first counts.
+        assert 0 < c["yield_delays"] <= c["yields_made"], c
+        for name in "receiver_delay", "run_queue_delay", "yield_delay":
             histogram = detail["histograms"][name]
             equal(name, c[name + "s"], sum(map(sum, histogram["counts"])))
             assert all(len(row) + 1 == len(histogram["edges"]) for row in histogram["counts"]), name
