@@ -23,7 +23,8 @@ help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 	@echo
 	@echo 'Variables: SEEDS=N (demo, demo-intel, demo-linux, matrix, ablation; default 10), DEMO_OPTIONS, MATRIX_OPTIONS,'
-	@echo 'ABLATION_OPTIONS (options of scripts/matrix), LINUX_ROWS, LINUX_PROGRAMS (workloads of demo-linux),'
+	@echo '(options of scripts/matrix; with demo-intel, of that), ABLATION_OPTIONS (of scripts/ablation),'
+	@echo 'LINUX_ROWS, LINUX_PROGRAMS (workloads of demo-linux),'
 	@echo 'SERIES=6.12 (the backport: setup, kernels, demo, series-check, ...),'
 	@echo 'KERNEL_TREE=/path (a kernel source of your own), DYIELD_BUILD=/path (instead of build/).'
 
@@ -80,7 +81,7 @@ series-apply: ## git am the series into KERNEL_TREE, after saying what applies
 series-check: setup ## every patch applies, compiles, is checkpatch and sparse clean
 	@scripts/series check
 
-series-check-more: ## with gcc and clang W=1, arm64, s390, riscv; boot each prefix (an hour)
+series-check-more: harness ## with gcc and clang W=1, arm64, s390, riscv; boot each prefix (an hour)
 	@scripts/setup checks
 	@scripts/series check-more
 

@@ -78,9 +78,11 @@ fs::path find_beside(const std::string& given, const std::string& name, const ch
                                 fs::path("/usr/local/lib/dyield") / name}) {
     if (fs::exists(place, error)) return place;
   }
-  throw Error(ExitCode::kUsage,
-              fmt::format("The {} ({}) is not beside {}; build it with `{}` or name it with {}.",
-                          what, name, self.string(), made_by, option));
+  throw Error(
+      ExitCode::kUsage,
+      fmt::format("The {} ({}) is not beside {}; build it with `{}`, and name it with {} if it is "
+                  "elsewhere.",
+                  what, name, self.string(), made_by, option));
 }
 
 Guests read_guests(const Options& options) {

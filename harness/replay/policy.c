@@ -59,6 +59,7 @@ static void choose(const struct dyield_decision *d,
 
 	kvm.online_vcpus = d->vcpus;
 	kvm.last_boosted_vcpu = d->last_boosted;
+	kvm.last_boosted_id = d->last_boosted;
 	kvm.arch.apic_map = &map;
 	kvm.awaited_known = d->known;
 	map.nr_ids = d->vcpus;

@@ -72,6 +72,7 @@ struct xarray {
 struct kvm {
   int online_vcpus;
   int last_boosted_vcpu;
+  int last_boosted_id;
   struct xarray vcpu_array;
   struct {
     struct kvm_apic_map* apic_map;
