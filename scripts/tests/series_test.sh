@@ -122,7 +122,7 @@ verdict 'and no patch is lost' "$(same_files; echo $?)"
 # A posting, of what was exported.
 mkdir "$tmp/edited/results"
 expect 'a posting needs results' 1 'not fit to be posted' edit post
-echo 'Text |{demo:unicast:4:shootdowns}' >"$tmp/edited/results/rows"
+echo 'Text {demo:unicast:4:shootdowns}' >"$tmp/edited/results/rows"
 cat >"$tmp/edited/results/demo.json" <<'END'
 {"cells": [{"dimensions": {"workload": "unicast", "vcpus": 4}, "metrics": {"shootdowns": {
   "ratio": {"value": 1.5, "interval": {"low": 1.25, "high": 1.75}}}}}]}
