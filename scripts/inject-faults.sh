@@ -35,12 +35,13 @@ for call in $calls; do
   while :; do
     rm -rf "$WORK/now"
     cp -r "$EARLIER" "$WORK/now"
-    status=0 whole=0
+    status=0 whole=0 others=$(left)
     # shellcheck disable=SC2086 # several words
     (cd "$WORK/now" && timeout 60 $STRACE -f -qq -o "$WORK/trace" -e trace="$name" \
       -e inject="$name:error=$errno:when=$nth" "$@") >"$WORK/out" 2>"$WORK/err" || status=$?
     grep -q INJECTED "$WORK/trace" || break
-    lost=$(left)
+    lost=$(($(left) - others))
+    [ "$lost" -ge 0 ] || lost=0 # another's VM has ended
     [ "$status" != 0 ] || whole=$(judge "${WHOLE:-:}")
     kept=$(judge "${KEPT:-:}")
     [ -z "$(find "$WORK/now" -name '*.tmp')" ] || kept=tmp

@@ -157,6 +157,8 @@ prepare_tree() {
       cp -a --reflink=auto "$KERNEL_TREE" "$src.tmp"
       make -s -C "$src.tmp" mrproper >&2
       mv "$src.tmp" "$src"
+    else
+      log "note: $KERNEL_TREE was copied before, to $src; remove that to copy it anew"
     fi
     source="copy of $(make -s -C "$src" kernelversion)"
   else
@@ -217,7 +219,10 @@ debug_of() {
 # The patches of a named kernel, a path a line.
 kernel_patches() {
   local name=$1 n count
-  [[ -z $(debug_of "$name") ]] || name=${name%-*}
+  if [[ -n $(debug_of "$name") ]]; then
+    name=${name%-*}
+    [[ $name != guest ]] || die "$ex_usage" "there is no kernel $1: a guest's has no debug options; see scripts/kernel list"
+  fi
   case $name in
     # The guest kernel stands on no KVM, so no patch concerns it.
     mainline | guest) ;;
@@ -249,8 +254,19 @@ branch_kernel() {
   git -C "$src" update-ref "refs/heads/$name" "$commit"
 }
 
+# A checkout would lose what was edited on the branch that scripts/series branch makes.
+edit_branch=dyield-series
+keep_edits() {
+  [[ $(git -C "$src" symbolic-ref -q --short HEAD || :) != "$edit_branch" ||
+    -z $(git -C "$src" status --porcelain --untracked-files=no) ]] ||
+    die "$ex_env" "$src has changes that are not committed; commit or drop them first"
+}
+
 # Put the work tree at a named kernel.
 checkout_kernel() {
+  [[ ! -e $src/.git/rebase-merge && ! -e $src/.git/rebase-apply ]] ||
+    die "$ex_env" "a rebase or git am is under way in $src, and a build would move its HEAD; end it first"
+  keep_edits
   branch_kernel "$1"
   git -C "$src" checkout -q -f --detach "$1"
 }

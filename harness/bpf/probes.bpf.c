@@ -431,9 +431,11 @@ int BPF_PROG(ipi_accepted, u32 apic_id, u16 delivery_mode, u16 trigger_mode,
 	sh = &guest->shared;
 	if (vector >= DYIELD_VECTOR_SHOOTDOWN && vector <= DYIELD_VECTOR_WAKE)
 		c->audit_ipis++;
-	/* The APIC ID is the index, as Vm sets it. Other interrupts, such as a
-	 * timer's, may come in this thread's context: nobody awaits them. */
-	if (apic_id >= thread->vcpus || !in_set(wait_set(sh, thread), apic_id))
+	/* The APIC ID is the index, as Vm sets it. Other interrupts may come in
+	 * this thread's context, such as a timer's, and one that kicks whoever
+	 * it meets: nobody awaits them. */
+	if (vector == DYIELD_VECTOR_WAKE || apic_id >= thread->vcpus ||
+	    !in_set(wait_set(sh, thread), apic_id))
 		return 0;
 	phase = phase_of(sh);
 	c->ipis_awaited[phase]++;

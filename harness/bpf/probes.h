@@ -47,11 +47,12 @@ struct dyield_histogram {
 /* A vCPU thread: filled in by the harness before KVM_RUN. */
 struct dyield_thread {
 	dyield_u32 tid;
-	dyield_u32 vm;	  /* index of its struct dyield_guest */
-	dyield_u32 vcpu;  /* index in its VM */
-	dyield_u32 slot;  /* index among all vCPUs */
-	dyield_u32 vcpus; /* of its VM */
-	dyield_u32 owner; /* its VM once more, for the audit */
+	dyield_u32 vm;	      /* index of its struct dyield_guest */
+	dyield_u32 vcpu;      /* index in its VM */
+	dyield_u32 slot;      /* index among all vCPUs */
+	dyield_u32 vcpus;     /* of its VM */
+	dyield_u32 owner;     /* its VM once more, for the audit */
+	dyield_u32 publishes; /* the guest says whom it awaits */
 
 	/* The rest is the BPF side's own. */
 	dyield_u64 kvm_vcpu;   /* KVM's structure; 0 before its first spin */

@@ -322,7 +322,7 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	if (c) {
 		struct dyield_guest *guest = guest_of(&c->thread);
 
-		if (guest) {
+		if (guest && c->thread.publishes) {
 			d->known = 1;
 			walk.awaited = (const volatile u64 *)guest->shared
 					       .vcpu[c->thread.vcpu & 0xff]

@@ -43,7 +43,9 @@ Argument argument_of(const CLI::Option& option, const ValueSets& sets) {
   for (const std::string& name : option.get_lnames()) argument.flags.push_back("--" + name);
   argument.text = option.get_description().substr(0, option.get_description().find('\n'));
   argument.takes_value = option.get_expected_max() > 0;
-  const std::string type = option.get_type_name();
+  // A validator's name follows the type's own.
+  const std::string full = option.get_type_name();
+  const std::string type = full.substr(0, full.starts_with("FILE:") ? 4 : full.size());
   argument.values = set_in(type);
   if (const auto known = sets.find(type); known != sets.end()) argument.values = known->second;
   argument.files =

@@ -146,6 +146,7 @@ ExitCode races(const RacesOptions& options) {
   const std::chrono::nanoseconds limit(static_cast<std::int64_t>(options.limit * 1e9));
   RaceCounts counts;
   std::string ended;
+  ExitCode code = ExitCode::kFailed;
   for (std::uint64_t i = 0; i < options.rounds && ended.empty(); i++) {
     const RoundPlan plan = plan_round(options.seed + i, options.vcpus, allowed, workloads);
     spdlog::debug("seed {}: {}, {} vCPUs", plan.seed, workload_info(plan.workload).name,
@@ -154,7 +155,14 @@ ExitCode races(const RacesOptions& options) {
       spdlog::debug("  after {} us: {} vCPU {}", step.after.count(),
                     acts()[static_cast<std::size_t>(step.act)].name, step.vcpu);
     }
-    race(system, payload, plan, limit, counts);
+    try {
+      race(system, payload, plan, limit, counts);
+    } catch (const Error& error) {
+      // The rounds before are not this one's fault.
+      ended = fmt::format("at seed {}: {}", plan.seed, error.what());
+      code = error.code();
+      break;
+    }
     if (const std::string defect = kernel_log ? kernel_defect(kernel_log->drain()) : "";
         !defect.empty()) {
       ended = fmt::format("at seed {}, the kernel logged: {}", plan.seed, defect);
@@ -170,7 +178,7 @@ ExitCode races(const RacesOptions& options) {
   }
   if (ended.empty()) return ExitCode::kOk;
   spdlog::error("Ended after {} rounds: {}", counts.rounds, ended);
-  return ExitCode::kFailed;
+  return code;
 }
 
 }  // namespace

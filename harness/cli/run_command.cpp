@@ -237,15 +237,19 @@ Json arguments_of(const CLI::App& sub) {
 // The words behind `dyield run` that give these arguments.
 std::vector<std::string> command_of(const Json& arguments) {
   std::vector<std::string> words = {arguments.at("workload").get<std::string>()};
+  // In one word, but for nothing: CLI11 takes the next word for the value that = lacks.
+  const auto add = [&](const std::string& name, const std::string& value) {
+    words.push_back("--" + name + (value.empty() ? "" : "=" + value));
+    if (value.empty()) words.push_back(value);
+  };
   for (const auto& [name, value] : arguments.items()) {
     if (name == "workload" || value == false) continue;
     if (value.is_boolean()) {
       words.push_back("--" + name);
     } else if (value.is_array()) {
-      for (const Json& element : value)
-        words.push_back("--" + name + "=" + element.get<std::string>());
+      for (const Json& element : value) add(name, element.get<std::string>());
     } else {
-      words.push_back("--" + name + "=" + value.get<std::string>());
+      add(name, value.get<std::string>());
     }
   }
   return words;
@@ -268,6 +272,12 @@ std::string lab_command() {
   return first_line("/in/.command");
 }
 
+// What scripts/lab --machine calls it.
+std::string_view lab_option(std::string_view machine) {
+  if (machine.starts_with("bochs")) return "intel";
+  return machine.ends_with("-ple") ? "amd-ple" : "amd";
+}
+
 std::string reproduce_script(const Json& arguments, const Result& header) {
   const Json& environment = header.environment;
   std::string text = fmt::format(
@@ -283,10 +293,11 @@ std::string reproduce_script(const Json& arguments, const Result& header) {
     return text + fmt::format(R"(
 # In the lab ({}). Run it in the checkout that made these: it gives the same
 # samples, if --memory, --module-arg, --append and --file are what they were then.
-exec scripts/lab --cpus {} --out "${{1:?name a folder for the results}}" {} -- \
+exec scripts/lab --machine {} --cpus {} --out "${{1:?name a folder for the results}}" {} -- \
   {}
 )",
-                              header.machine(), environment["cpus_online"].dump(),
+                              header.machine(), lab_option(header.machine()),
+                              environment["cpus_online"].dump(),
                               quoted(environment["kernel"].value("name", "")), command);
   }
   text += "\nexec dyield run -o \"${1:?name a folder for the results}\"";

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "compare/words.h"
 
@@ -51,6 +52,17 @@ std::string left_out_text(const LeftOut& left_out) {
   return text;
 }
 
+// By side, what of a cell is not compared.
+std::vector<std::pair<std::string_view, std::string>> left_out_of(const Cell& cell) {
+  std::vector<std::pair<std::string_view, std::string>> sides;
+  for (const auto& [side, left_out] :
+       {std::pair("base", &cell.base), std::pair("candidate", &cell.candidate)}) {
+    if (std::string text = left_out_text(*left_out); !text.empty())
+      sides.emplace_back(side, std::move(text));
+  }
+  return sides;
+}
+
 std::string row_text(std::string_view name, std::string_view base, std::string_view candidate,
                      std::string_view effect, std::string_view interval, std::string_view n,
                      std::string_view verdict) {
@@ -89,12 +101,20 @@ std::string cell_block(const Cell& cell, const Scalars& common, const TableOptio
   if (cell.runs.empty()) out += "  no pair of complete runs\n";
   for (const MetricComparison& row : cell.metrics)
     if (options.all || row.metric->headline) out += metric_row(row, options.color) + ratio_row(row);
-  for (const auto& [side, left_out] :
-       {std::pair("base", &cell.base), std::pair("candidate", &cell.candidate)}) {
-    if (const std::string text = left_out_text(*left_out); !text.empty())
-      out += wrapped(fmt::format("  left out of the {}: ", side), text);
-  }
+  for (const auto& [side, text] : left_out_of(cell))
+    out += wrapped(fmt::format("  left out of the {}: ", side), text);
   return out + "\n";
+}
+
+// Cells that one side lacks.
+std::vector<std::pair<std::string_view, std::string>> unmatched(const Comparison& comparison) {
+  const Scalars common = common_dimensions(comparison);
+  std::vector<std::pair<std::string_view, std::string>> cells;
+  for (const auto& [side, all] : {std::pair("base", &comparison.only_base),
+                                  std::pair("candidate", &comparison.only_candidate)}) {
+    for (const auto& dimensions : *all) cells.emplace_back(side, title(dimensions, common));
+  }
+  return cells;
 }
 
 std::string side_line(std::string_view head, const Side& side) {
@@ -131,16 +151,21 @@ std::string legend(const Comparison& comparison, bool all) {
 // A gating metric with too few pairs cannot regress, nor be cleared of it.
 std::string untested_text(const Comparison& comparison) {
   std::size_t untested = 0, empty = 0;
+  bool undefined = false;
   for (const Cell& cell : comparison.cells) {
     empty += cell.runs.empty() && cell.newly_failed.empty() ? 1 : 0;
-    untested += static_cast<std::size_t>(std::ranges::count_if(cell.metrics, [](const auto& row) {
-      return row.metric->gating && row.stats.n < kMinPairs;
-    }));
+    for (const MetricComparison& row : cell.metrics) {
+      const bool few = row.stats.n < kMinPairs;
+      if (!row.metric->gating || (!few && row.verdict != Verdict::kTooFew)) continue;
+      untested++;
+      undefined |= !few;
+    }
   }
   std::string out;
   if (untested > 0) {
-    out += fmt::format("Not tested for regression: {} row{} with fewer than {} pairs.\n", untested,
-                       untested == 1 ? "" : "s", kMinPairs);
+    out +=
+        fmt::format("Not tested for regression: {} row{} with fewer than {} pairs{}.\n", untested,
+                    untested == 1 ? "" : "s", kMinPairs, undefined ? " or no interval" : "");
   }
   if (empty > 0) {
     out += fmt::format("Not tested for regression: {} cell{} without a pair of complete runs.\n",
@@ -270,6 +295,20 @@ std::vector<std::string> regressions(const Comparison& comparison) {
   return sentences;
 }
 
+std::vector<std::string> left_out(const Comparison& comparison) {
+  const Scalars common = common_dimensions(comparison);
+  std::vector<std::string> sentences;
+  for (const Cell& cell : comparison.cells) {
+    for (const auto& [side, text] : left_out_of(cell)) {
+      sentences.push_back(
+          fmt::format("left out of the {}: {} in {}", side, text, title(cell.dimensions, common)));
+    }
+  }
+  for (const auto& [side, cell] : unmatched(comparison))
+    sentences.push_back(fmt::format("only in the {}: {}", side, cell));
+  return sentences;
+}
+
 std::string render_table(const Comparison& comparison, const TableOptions& options) {
   const Scalars common = common_dimensions(comparison);
   std::string out =
@@ -278,10 +317,8 @@ std::string render_table(const Comparison& comparison, const TableOptions& optio
   out += "\n" +
          row_text("metric", "base mean", "cand. mean", "effect", "95 % interval", "n", "verdict");
   for (const Cell& cell : comparison.cells) out += cell_block(cell, common, options);
-  for (const auto& dimensions : comparison.only_base)
-    out += wrapped("only in the base: ", title(dimensions, common));
-  for (const auto& dimensions : comparison.only_candidate)
-    out += wrapped("only in the candidate: ", title(dimensions, common));
+  for (const auto& [side, cell] : unmatched(comparison))
+    out += wrapped(fmt::format("only in the {}: ", side), cell);
   for (const std::string& warning : comparison.warnings)
     out += wrapped("warning: ", printable(warning));
   out += legend(comparison, options.all) + verdict_text(comparison, options.color);

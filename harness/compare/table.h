@@ -25,6 +25,9 @@ std::string render_table(const Comparison& comparison, const TableOptions& optio
 // cell.
 std::vector<std::string> regressions(const Comparison& comparison);
 
+// A line for what is not compared: runs of a cell by side, and cells that only one side has.
+std::vector<std::string> left_out(const Comparison& comparison);
+
 // Everything in the comparison with the raw pairs, as kCompareSchema. The same
 // comparison gives the same text, which ends in a newline.
 std::string to_json_text(const Comparison& comparison);

@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -73,9 +72,6 @@ class GoFirst {
   int before_;
 };
 
-// Makes KVM_RUN return; its handler does nothing.
-constexpr int kKickSignal = SIGUSR1;
-
 // Descriptors of a VM apart from its vCPUs: itself and its doorbells. And of a
 // run: BPF, the loop, files; generous, for they are few.
 constexpr std::uint64_t kFilesPerVm = 4, kOtherFiles = 128;
@@ -97,13 +93,7 @@ constexpr std::size_t kMostStuck = 8;
 class Runner {
  public:
   Runner(const KvmSystem& system, const Guests& guests, const RunConfig& config)
-      : config_(config), stopped_event_(::eventfd(0, EFD_CLOEXEC)) {
-    if (!stopped_event_) {
-      throw Error(ExitCode::kEnvironment,
-                  fmt::format("Cannot create an eventfd: {}; raise the limit of open files "
-                              "(ulimit -n).",
-                              errno_text(errno)));
-    }
+      : config_(config), stopped_event_(make_eventfd()) {
     // From here on: an interrupt during the start ends the run in order, too.
     loop_.on_signals({SIGINT, SIGTERM, SIGHUP}, [this](int signal) {
       // Even behind the measurement: what the guests have not acknowledged cannot be checked.
@@ -124,10 +114,7 @@ class Runner {
     if (config.probes) {
       probes_.emplace(Probes::Config{config.vms, config.vcpus, config.audit});
     }
-    struct sigaction action {};
-    action.sa_handler = [](int) {};
-    sigaction(kKickSignal, &action, nullptr);
-
+    handle_kicks();
     require_way(system, workload_info(config.workload));
     created_ = EventLoop::Clock::now();
     for (std::uint32_t i = 0; i < config.vms; i++) {
@@ -259,6 +246,11 @@ class Runner {
   }
 
   std::string describe_hang() const {
+    if (phase_ == DYIELD_PHASE_WARMUP || phase_ == DYIELD_PHASE_MEASURE) {
+      return fmt::format(
+          "the guests were up after {} ms only, too late for all of the measurement; raise --limit",
+          std::chrono::duration_cast<std::chrono::milliseconds>(*startup_).count());
+    }
     std::string text =
         fmt::format("the guests did not {} within {} ms",
                     ready_.size() < vms_.size() ? "come up" : "stop after the measurement",
@@ -326,6 +318,7 @@ class Runner {
       thread.vcpu = slot % config_.vcpus;
       thread.slot = slot;
       thread.vcpus = config_.vcpus;
+      thread.publishes = workload_info(config_.workload).publishes();
       const bool stray = config_.fault == DYIELD_FAULT_STRAY && thread.vcpu == 0;
       thread.owner = stray ? vm + config_.vms : vm;
       probes_->add_thread(tids_[slot], thread);
@@ -333,7 +326,7 @@ class Runner {
     if (config_.audit) {
       perf_.emplace(thread_events(), tids_, spare_files_);
       // Over the whole run, like the other accounts of the audit.
-      perf_audit_.emplace(kvm_events(), tids_, spare_files_);
+      perf_audit_.emplace(kvm_events(), tids_, spare_files_ - perf_->open_files());
       perf_audit_->start();
     }
   }
@@ -594,6 +587,7 @@ void Runner::collect_reasons() {
       DYIELD_REASONS(X)
 #undef X
           "unknown"};
+  const bool publishes = workload_info(config_.workload).publishes();
   Json reasons = Json::object();
   for (std::size_t i = 0; i < kNames.size(); i++) {
     const std::string name = kNames[i];
@@ -611,19 +605,19 @@ void Runner::collect_reasons() {
     if (i == DYIELD_REASON_NONE || i == DYIELD_REASON_HOLD) {
       const std::uint64_t starved = nobody[DYIELD_EXIT_STARVED];
       const std::uint64_t waiting = nobody[DYIELD_EXIT_WAITING] + starved;
-      reasons[name] = {{"pause_exits", nobody[DYIELD_EXIT_IDLE] + waiting},
-                       {"waiting", waiting},
-                       {"starved", starved}};
+      reasons[name] = {{"pause_exits", nobody[DYIELD_EXIT_IDLE] + waiting}};
+      if (publishes) reasons[name].update({{"waiting", waiting}, {"starved", starved}});
       continue;
     }
     reasons[name] = {{"tried", yields.tried},
                      {"made", yields.made},
                      {"failed_target_running_or_asleep", failed_state},
-                     {"failed_alone_on_both_cpus", failed_alone},
-                     {"while_waiting", yields.while_waiting},
-                     {"to_awaited", yields.to_awaited},
-                     {"starved_to_awaited", yields.starved_to_awaited}};
-    if (i == DYIELD_REASON_UNKNOWN || !workload_info(config_.workload).publishes()) continue;
+                     {"failed_alone_on_both_cpus", failed_alone}};
+    if (!publishes) continue;
+    reasons[name].update({{"while_waiting", yields.while_waiting},
+                          {"to_awaited", yields.to_awaited},
+                          {"starved_to_awaited", yields.starved_to_awaited}});
+    if (i == DYIELD_REASON_UNKNOWN) continue;
     for (const char* field : {"while_waiting", "to_awaited", "starved_to_awaited"}) {
       run_.counts[fmt::format("{}_{}", name, field)] = reasons[name][field].get<std::uint64_t>();
     }
@@ -713,15 +707,21 @@ void Runner::collect_audit() {
     decisions.push_back(ns > 0 ? Json(ns) : Json());
   }
   Json kvm = Json::object();
+  bool whole = true;
   for (const auto& vm : vms_) {
     for (const Vcpu& vcpu : vm->vcpus()) {
-      for (const auto& [name, value] : vcpu.stats()) {
+      const auto stats = vcpu.stats();
+      whole = whole && stats;
+      if (!stats) continue;
+      for (const auto& [name, value] : *stats) {
         if (name == "exits" || name.starts_with("directed_yield") || name.starts_with("spin_")) {
           kvm[name] = kvm.value(name, std::uint64_t{0}) + value;
         }
       }
     }
   }
+  // A sum over some of them is none.
+  if (!whole) kvm = nullptr;
   // Whole-run totals of the same facts from sources that know nothing of each other.
   run_.detail["audit"] = {
       {"kvm_stat", std::move(kvm)},

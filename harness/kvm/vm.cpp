@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
@@ -31,10 +32,6 @@ constexpr std::uint64_t kPageSizeBit = 0x80;
 
 // Where a reset sends a processor, ibidem, 14.1.3 "Processor Initialization State".
 constexpr std::uint64_t kResetRip = 0xfff0, kResetCsBase = 0xffff0000;
-
-std::uint64_t argument(const void* pointer) {
-  return reinterpret_cast<std::uint64_t>(pointer);
-}
 
 struct Requirement {
   int capability;
@@ -96,6 +93,23 @@ void set_long_mode(const Fd& vcpu, const VcpuEntry& entry) {
 }
 
 }  // namespace
+
+Fd make_eventfd() {
+  Fd event(::eventfd(0, EFD_CLOEXEC));
+  if (!event) {
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("Cannot create an eventfd: {}; raise the limit of open files "
+                            "(ulimit -n).",
+                            errno_text(errno)));
+  }
+  return event;
+}
+
+void handle_kicks() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(kKickSignal, &action, nullptr);
+}
 
 int try_kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t arg) {
   const int result = ::ioctl(fd.get(), request, arg);
@@ -265,30 +279,30 @@ int Vcpu::try_set_cpuid(const Cpuid& cpuid) {
   return try_kvm_ioctl(fd_, kSetCpuid2, argument(&cpuid));
 }
 
-std::map<std::string, std::uint64_t> Vcpu::stats() const {
+std::optional<std::map<std::string, std::uint64_t>> Vcpu::stats() const {
   std::map<std::string, std::uint64_t> values;
   const int raw = try_kvm_ioctl(fd_, KVM_GET_STATS_FD, 0);
-  if (raw < 0) return values;
+  if (raw < 0) return std::nullopt;
   const Fd stats(raw);
   const auto read_exactly = [&](void* buffer, std::size_t size, off_t offset) {
     return ::pread(stats.get(), buffer, size, offset) == static_cast<ssize_t>(size);
   };
   kvm_stats_header header;
-  if (!read_exactly(&header, sizeof header, 0)) return values;
+  if (!read_exactly(&header, sizeof header, 0)) return std::nullopt;
   // Not sizeof: as with struct Cpuid, C++ sees another size than the kernel.
   constexpr std::size_t kDescSize = offsetof(kvm_stats_desc, bucket_size) + sizeof(__u32);
   const std::size_t stride = kDescSize + header.name_size;
   std::vector<std::byte> raw_desc(stride);
   for (std::uint32_t i = 0; i < header.num_desc; i++) {
     if (!read_exactly(raw_desc.data(), stride, static_cast<off_t>(header.desc_offset + i * stride)))
-      break;
+      return std::nullopt;
     kvm_stats_desc desc;
     std::memcpy(&desc, raw_desc.data(), kDescSize);
     const char* name = reinterpret_cast<const char*>(raw_desc.data() + kDescSize);
     if (desc.size != 1) continue;  // histograms are not needed here
     std::uint64_t value = 0;
     if (!read_exactly(&value, sizeof value, static_cast<off_t>(header.data_offset + desc.offset)))
-      break;
+      return std::nullopt;
     values.emplace(std::string(name, strnlen(name, header.name_size)), value);
   }
   return values;
@@ -385,13 +399,7 @@ void PayloadVm::build_page_tables() {
 const Fd& Vm::doorbell(std::uint16_t port) {
   const auto found = doorbells_.find(port);
   if (found != doorbells_.end()) return found->second;
-  Fd event(::eventfd(0, EFD_CLOEXEC));
-  if (!event) {
-    throw Error(ExitCode::kEnvironment,
-                fmt::format("Cannot create an eventfd: {}; raise the limit of open files "
-                            "(ulimit -n).",
-                            errno_text(errno)));
-  }
+  Fd event = make_eventfd();
   kvm_ioeventfd ioeventfd{};
   ioeventfd.addr = port;
   ioeventfd.len = 4;

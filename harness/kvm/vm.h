@@ -3,9 +3,11 @@
 
 #include <linux/kvm.h>
 
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -42,6 +44,17 @@ class KvmError : public Error {
 // second throws KvmError naming the ioctl, its result and errno.
 int try_kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t argument);
 int kvm_ioctl(const Fd& fd, unsigned long request, std::uint64_t argument, const char* name);
+// A structure, as an ioctl takes it.
+inline std::uint64_t argument(const void* pointer) {
+  return reinterpret_cast<std::uint64_t>(pointer);
+}
+
+// Blocking, closed on exec. Throws Error (kEnvironment).
+Fd make_eventfd();
+
+// Sent to a vCPU's thread, makes KVM_RUN return; its handler, for the whole process, does nothing.
+inline constexpr int kKickSignal = SIGUSR1;
+void handle_kicks();
 
 // /dev/kvm, opened and checked for what dyield needs.
 class KvmSystem {
@@ -115,8 +128,8 @@ class Vcpu {
   // The registers in parentheses, behind a space; empty while the vCPU runs.
   [[nodiscard]] std::string describe_registers() const;
   // KVM's own statistics by name (Documentation/virt/kvm/api.rst,
-  // KVM_GET_STATS_FD); empty on a kernel without them.
-  [[nodiscard]] std::map<std::string, std::uint64_t> stats() const;
+  // KVM_GET_STATS_FD); absent if not all of them can be read, as on a kernel without them.
+  [[nodiscard]] std::optional<std::map<std::string, std::uint64_t>> stats() const;
 
  private:
   Fd fd_;
@@ -160,7 +173,7 @@ class Vm {
 
  protected:
   Vm(const KvmSystem& system, std::size_t memory_size);
-  // Guest memory from `gpa` on is the caller's mapping, which outlives the VM.
+  // Guest memory from `gpa` on is the caller's mapping, which stays while vCPUs run.
   void add_memory(std::uint32_t slot, std::uint64_t gpa, std::span<std::byte> memory);
   // `shared` lies in guest memory.
   void fill_shared(dyield_shared* shared, const Config& config);

@@ -49,7 +49,7 @@ bool linux_has(dyield_fault fault, const WorkloadInfo& workload) {
 
 const WayInfo& way_info(dyield_way way) {
   static constexpr std::array kWays = {
-#define X(id, name, xapic, max_vcpus, text) WayInfo{#name, xapic != 0, max_vcpus, text},
+#define X(id, name, xapic, max_vcpus, text) WayInfo{max_vcpus, text},
       DYIELD_WAYS(X)
 #undef X
   };

@@ -15,8 +15,6 @@ class KvmSystem;
 
 // A row of DYIELD_WAYS: how a guest sends its IPIs.
 struct WayInfo {
-  std::string_view name;
-  bool xapic;
   std::uint32_t max_vcpus;
   std::string_view text;
 };

@@ -68,11 +68,11 @@ LinuxVm::LinuxVm(const KvmSystem& system, const LinuxGuest& guest, const Config&
         line.irq = kSerialLine;
         line.level = level ? 1 : 0;
         // Cannot fail behind KVM_CREATE_IRQCHIP.
-        try_kvm_ioctl(fd(), KVM_IRQ_LINE, reinterpret_cast<std::uint64_t>(&line));
+        try_kvm_ioctl(fd(), KVM_IRQ_LINE, argument(&line));
       }) {
   kvm_pit_config pit{};
   pit.flags = KVM_PIT_SPEAKER_DUMMY;
-  kvm_ioctl(fd(), KVM_CREATE_PIT2, reinterpret_cast<std::uint64_t>(&pit), "KVM_CREATE_PIT2");
+  kvm_ioctl(fd(), KVM_CREATE_PIT2, argument(&pit), "KVM_CREATE_PIT2");
   add_memory(1, DYIELD_LINUX_SHARED_GPA, {shared_memory_.data(), shared_memory_.size()});
   fill_shared(reinterpret_cast<dyield_shared*>(shared_memory_.data()), config);
 

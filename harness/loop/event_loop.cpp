@@ -5,8 +5,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
-#include <memory>
 #include <optional>
 #include <utility>
 
@@ -20,21 +20,21 @@ constexpr unsigned kEntries = 256;
 void check(const char* what, int result) {
   if (result < 0) {
     throw Error(ExitCode::kEnvironment,
-                fmt::format("io_uring failed to {}: {}; dyield needs it: set the sysctl "
-                            "kernel.io_uring_disabled to 0 and see the limits of memory (ulimit "
-                            "-l) and open files (ulimit -n).",
-                            what, errno_text(-result)));
+                fmt::format("io_uring failed to {}: {}.", what, errno_text(-result)));
   }
 }
 
 }  // namespace
 
-struct EventLoop::SignalBuffer {
-  signalfd_siginfo info;
-};
-
 EventLoop::EventLoop() {
-  check("start", io_uring_queue_init(kEntries, &ring_, 0));
+  if (const int result = io_uring_queue_init(kEntries, &ring_, 0); result < 0) {
+    throw Error(
+        ExitCode::kEnvironment,
+        fmt::format("Cannot start io_uring, which dyield needs: {}; set the sysctl "
+                    "kernel.io_uring_disabled to 0, allow it in the container's seccomp filter, "
+                    "and see the limits of memory (ulimit -l) and open files (ulimit -n).",
+                    errno_text(-result)));
+  }
 }
 
 EventLoop::~EventLoop() {
@@ -85,19 +85,14 @@ void EventLoop::on_signals(std::initializer_list<int> signals, std::function<voi
     sigaddset(&set, signal);
   }
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  signals_ = Fd(::signalfd(-1, &set, SFD_CLOEXEC));
+  signals_ = Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) check("watch signals", -errno);
-  signal_buffer_ = std::make_unique<SignalBuffer>();
-  Source& source = sources_.emplace_back();
-  source.prepare = [this](io_uring_sqe* entry) {
-    io_uring_prep_read(entry, signals_.get(), &signal_buffer_->info, sizeof signal_buffer_->info,
-                       0);
-  };
-  source.handler = [this, handler = std::move(handler)](int result) {
-    check("read a signal", result);
-    handler(static_cast<int>(signal_buffer_->info.ssi_signo));
-  };
-  arm(source);
+  // Read in the handler, not by the ring: that would take a signal that nobody serves any more.
+  on_readable(signals_.get(), [this, handler = std::move(handler)] {
+    signalfd_siginfo info;
+    while (!stopped_ && ::read(signals_.get(), &info, sizeof info) == sizeof info)
+      handler(static_cast<int>(info.ssi_signo));
+  });
 }
 
 void EventLoop::after(std::chrono::nanoseconds delay, std::function<void()> handler) {

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <functional>
 #include <list>
-#include <memory>
 
 #include "base/fd.h"
 
@@ -63,8 +62,6 @@ class EventLoop {
   std::list<Source> sources_;
   bool stopped_ = false;
   Fd signals_;
-  struct SignalBuffer;
-  std::unique_ptr<SignalBuffer> signal_buffer_;
 };
 
 }  // namespace dyield

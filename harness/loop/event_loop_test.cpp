@@ -62,6 +62,24 @@ TEST(EventLoop, SignalsArriveAsEvents) {
   EXPECT_EQ(number, SIGINT);
 }
 
+TEST(EventLoop, ASignalBehindALoopIsTheNextOnes) {
+  int number = 0;
+  {
+    EventLoop first;
+    first.on_signals({SIGTERM}, [](int signal) { ADD_FAILURE() << signal; });
+    first.after(std::chrono::nanoseconds(1), [&] { first.stop(); });
+    first.run();
+    kill(getpid(), SIGTERM);
+  }
+  EventLoop next;
+  next.on_signals({SIGTERM}, [&](int signal) {
+    number = signal;
+    next.stop();
+  });
+  next.run();
+  EXPECT_EQ(number, SIGTERM);
+}
+
 TEST(EventLoop, AHangupThatIsIgnoredStaysIgnored) {
   const auto before = ::signal(SIGHUP, SIG_IGN);
   EventLoop loop;

@@ -10,6 +10,7 @@ extern "C" {
 #include <perf/threadmap.h>
 }
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <fstream>
@@ -59,9 +60,7 @@ std::string open_failure(const PerfEvent& event, int error) {
     case ENODEV:
     case EOPNOTSUPP:
       if (event.type == PERF_TYPE_HARDWARE) {
-        hint = event.where == Where::kEverywhere
-                   ? "this machine has no PMU that perf can use"
-                   : "this machine has no PMU that perf can use and that tells guest from host";
+        hint = "this machine has no PMU that perf can use and that tells guest from host";
       } else {
         hint = "this kernel does not have the event";
       }
@@ -142,6 +141,12 @@ PerfCounters::PerfCounters(std::span<const PerfEvent> events, std::vector<pid_t>
 }
 
 PerfCounters::~PerfCounters() = default;
+
+std::uint64_t PerfCounters::open_files() const {
+  const auto open = std::ranges::count_if(
+      counters_, [](const Counter& counter) { return counter.evsel != nullptr; });
+  return static_cast<std::uint64_t>(open) * threads_.size();
+}
 
 void PerfCounters::start() {
   for (Counter& counter : counters_) {

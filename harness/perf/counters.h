@@ -54,6 +54,8 @@ class PerfCounters {
   PerfCounters(const PerfCounters&) = delete;
   PerfCounters& operator=(const PerfCounters&) = delete;
 
+  // Of the descriptors, how many are open.
+  [[nodiscard]] std::uint64_t open_files() const;
   void start();
   void stop();
   // In the order of the events. While the threads live or after, until destruction.

@@ -28,8 +28,6 @@ namespace {
 
 using std::chrono::microseconds;
 
-// Makes KVM_RUN return; its handler does nothing.
-constexpr int kKickSignal = SIGUSR1;
 // Of the guest: a sender that sends without a pause in between.
 constexpr std::uint32_t kThink = 16, kUnit = 64;
 // Beside the guest's own slot 0, which ends below.
@@ -48,8 +46,15 @@ constexpr std::size_t kSipiVector = 0x10, kSipiGpa = kSipiVector << 12, kSmiGpa 
 // Registers in struct kvm_lapic_state, by their offsets in the APIC's page.
 constexpr std::size_t kApicIdRegister = 0x20, kIcrRegister = 0x300, kIrrRegister = 0x200;
 
-std::uint64_t argument(const void* pointer) {
-  return reinterpret_cast<std::uint64_t>(pointer);
+// Takes the place of descriptors that are closed under a thread.
+Fd open_placeholder() {
+  Fd fd(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!fd) {
+    throw Error(ExitCode::kEnvironment,
+                fmt::format("Cannot open /dev/null: {}; raise the limit of open files (ulimit -n).",
+                            errno_text(errno)));
+  }
+  return fd;
 }
 
 class RaceVm : public PayloadVm {
@@ -99,7 +104,7 @@ class Round {
       : system_(system),
         plan_(plan),
         counts_(counts),
-        placeholder_(::open("/dev/null", O_RDWR | O_CLOEXEC)),
+        placeholder_(open_placeholder()),
         watchdog_(limit, plan.seed),
         extra_(kSlotSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
                "a memory slot"),
@@ -381,9 +386,7 @@ class Round {
 
 void race(const KvmSystem& system, const Payload& payload, const RoundPlan& plan,
           std::chrono::nanoseconds limit, RaceCounts& counts) {
-  struct sigaction action {};
-  action.sa_handler = [](int) {};
-  sigaction(kKickSignal, &action, nullptr);
+  handle_kicks();
   Round(system, payload, plan, limit, counts).run();
 }
 

@@ -27,8 +27,8 @@ Peers are absent where the series is a backport. Any patch in patches/lab/NAME.p
 policy by scripts/harness with DYIELD_POLICIES="mainline:mainline;mine:NAME".
 
   yields     decisions that yield to somebody
-  same       percent of the decisions that are the same as those recorded
-  hit        percent of the yields judged whose target had yet to take the spinning vCPU's IPI
+  same       share of the decisions that are the same as those recorded
+  hit        share of the yields judged whose target had yet to take the spinning vCPU's IPI
   precision  of the yields of a vCPU that awaited somebody, those to one it awaited
   recall     of the decisions with an awaited vCPU that waited for a CPU, those that yield to an
              awaited one

@@ -292,25 +292,28 @@ std::string overview_html(const Comparison& comparison, std::size_t number) {
   for (std::size_t i = 0; i < comparison.cells.size(); ++i) {
     const Cell& cell = comparison.cells[i];
     const auto rows = summary_of(cell);
-    if (rows.empty() || !rows.front()->metric->gating) continue;
-    const MetricComparison& first = *rows.front();
+    const MetricComparison* first =
+        rows.empty() || !rows.front()->metric->gating ? nullptr : rows.front();
+    // Without any pair of runs, as all of the candidate's failed, it regressed all the same.
+    if (first == nullptr && !cell.regressed()) continue;
     std::string why;
     for (const MetricComparison* row : rows) {
-      if (row == &first || !row->stats.effect) continue;
+      if (row == first || !row->stats.effect) continue;
       why += fmt::format("{}{} {}", why.empty() ? "" : "<br>", row->metric->name,
                          effect_text(row->stats.effect));
     }
     out += fmt::format("<tr><th scope=\"row\"><a href=\"#k{}-{}\">{}</a></th>", number, i,
                        escaped(title(cell.dimensions, common_dimensions(comparison)))) +
-           fmt::format("<td class=\"plot\">{}</td>", forest_plot(first, axis, comparison.margin)) +
-           cell_html("progress", first.metric->name) +
-           cell_html("effect", effect_text(first.stats.effect)) +
-           cell_html("95 % interval", interval_text(first.stats.effect)) +
+           fmt::format("<td class=\"plot\">{}</td>",
+                       first == nullptr ? "" : forest_plot(*first, axis, comparison.margin)) +
+           cell_html("progress", first == nullptr ? "-" : first->metric->name) +
+           cell_html("effect", first == nullptr ? "-" : effect_text(first->stats.effect)) +
+           cell_html("95 % interval", first == nullptr ? "-" : interval_text(first->stats.effect)) +
            cell_html("explained by", why.empty() ? "-" : fmt::format("<span>{}</span>", why)) +
            cell_html("verdict", cell.regressed() ? "<span class=\"regressed\">REGRESSED</span>"
                                                  : fmt::format("<span class=\"{}\">{}</span>",
-                                                               words(first.verdict).json,
-                                                               words(first.verdict).table)) +
+                                                               words(first->verdict).json,
+                                                               words(first->verdict).table)) +
            "</tr>\n";
   }
   return out + std::string(kTableEnd);
@@ -379,6 +382,8 @@ std::string render_html(const Comparisons& comparisons) {
         escaped(list(common_dimensions(comparison))), 100 * comparison.margin, kAlpha);
     for (const std::string& warning : comparison.warnings)
       out += fmt::format("<p class=\"worse\">Warning: {}</p>\n", escaped(warning));
+    for (const std::string& line : left_out(comparison))
+      out += fmt::format("<p class=\"soft\">{}</p>\n", escaped(line));
     out += overview_html(comparison, i);
     for (std::size_t cell = 0; cell < comparison.cells.size(); ++cell)
       out += cell_section(comparison, comparison.cells[cell], fmt::format("k{}-{}", i, cell), i);

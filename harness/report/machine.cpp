@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "compare/table.h"
 #include "compare/words.h"
 #include "report/report.h"
 
@@ -83,10 +84,11 @@ std::string kernel_fact(const SourceFile& file, const char* name) {
   return fact != kernel->end() && fact->is_string() ? fact->get<std::string>() : "";
 }
 
-// The kernel's hash where it is known: labels repeat from day to day.
+// With the kernel's hash where it is known, as labels repeat from day to day; and with the label,
+// as one kernel has several where a policy of it is a side.
 std::string kernel_id(const SourceFile& file) {
   const std::string hash = kernel_fact(file, "image_sha256");
-  return fmt::format("{}:{}", kOrigin, hash.empty() ? path_part(file.kernel) : hash);
+  return fmt::format("{}:{}{}{}", kOrigin, hash, hash.empty() ? "" : ":", path_part(file.kernel));
 }
 
 std::string_view status(const MetricComparison& row) {
@@ -184,6 +186,7 @@ std::string render_ktap(const Comparisons& comparisons) {
     const std::string kernels = fmt::format("{}", fmt::join(comparison.candidate.kernels, "+"));
     for (const std::string& warning : comparison.warnings)
       notes += "# warning: " + printable(warning) + "\n";
+    for (const std::string& line : left_out(comparison)) notes += "# " + printable(line) + "\n";
     for (const Side* side : {&comparison.base, &comparison.candidate})
       for (const SourceFile& file : side->files)
         notes += printable(fmt::format("# {}: {}", file.path, command_text(file))) + "\n";

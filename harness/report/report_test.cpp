@@ -154,6 +154,42 @@ TEST(Report, RunsThatNewlyFailFailInEveryForm) {
   EXPECT_EQ(tests[0]["path"], "dyield.all-to-all.completion");
   EXPECT_EQ(tests[0]["status"], "FAIL");
   EXPECT_EQ(tests[0]["misc"]["samples"].size(), 8U);
+  // Among others, it is in the overview.
+  Result base = result("old", 3), candidate = result("new", 3);
+  base.dimensions["vcpus"] = candidate.dimensions["vcpus"] = 8;
+  const std::string page =
+      render_html({compare({"a", {{"a/base.json", result("old", 3)}, {"a/8.json", base}}},
+                           {"b", {{"b/new.json", failing}, {"b/8.json", candidate}}}, {})});
+  const auto overview = page.find("<h3>All cells</h3>");
+  ASSERT_NE(overview, std::string::npos);
+  EXPECT_THAT(page.substr(overview, page.find("</table>", overview) - overview),
+              HasSubstr("REGRESSED"));
+}
+
+TEST(Report, WhatIsNotComparedIsSaid) {
+  Result candidate = result("new", 3);
+  candidate.runs[6].status = RunStatus::kPartial;
+  candidate.runs[6].reason = "a reason";
+  Result alone = result("new", 3);
+  alone.dimensions["vcpus"] = 8;
+  const Comparisons some = {compare({"a", {{"a/base.json", result("old", 3)}}},
+                                    {"b", {{"b/new.json", candidate}, {"b/8.json", alone}}},
+                                    {.common_only = true})};
+  for (const ReportFormat& format : kReportFormats) {
+    if (format.name == "kcidb") continue;  // tests that ran, by its schema
+    const std::string text = format.render(some);
+    EXPECT_THAT(text, HasSubstr("left out of the candidate: 1 partial")) << format.name;
+    EXPECT_THAT(text, HasSubstr("only in the candidate: ")) << format.name;
+  }
+}
+
+TEST(Report, KcidbTellsTheSidesOfOneKernelApart) {
+  std::set<std::string> ids;
+  for (const char* policy : {"peers@ours", "peers@posted"}) {
+    const Json json = Json::parse(render_kcidb(compared(result("old", 3), result(policy, 1))));
+    for (const Json& test : json["tests"])
+      EXPECT_TRUE(ids.insert(test["id"].get<std::string>()).second) << test["id"];
+  }
 }
 
 // The patterns and required properties of kcidb's schema 5.0.
@@ -162,7 +198,7 @@ TEST(Report, KcidbKeepsToItsSchema) {
   EXPECT_EQ(json["version"], (Json{{"major", 5}, {"minor", 0}}));
   const std::regex id("^[a-z0-9_]+:.*$");
   const std::regex path("^([a-zA-Z0-9_-]+(\\.[a-zA-Z0-9_-]+)*)?$");
-  EXPECT_EQ(json["checkouts"][0]["id"], "dyield:ab");
+  EXPECT_EQ(json["checkouts"][0]["id"], "dyield:ab:new");
   EXPECT_EQ(json["builds"][0]["checkout_id"], json["checkouts"][0]["id"]);
   std::map<std::string, std::string> status;
   std::set<std::string> ids;

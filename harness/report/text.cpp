@@ -118,6 +118,7 @@ std::string verdict_lines(const Comparison& comparison) {
   std::string out;
   for (const std::string& regression : regressions(comparison))
     out += wrapped("REGRESSED: ", regression, kMailWidth);
+  for (const std::string& line : left_out(comparison)) out += wrapped("", line, kMailWidth);
   for (const std::string& warning : comparison.warnings)
     out += wrapped("warning: ", printable(warning), kMailWidth);
   if (!comparison.regressed())

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +40,15 @@ std::uint64_t size_of_whole_lines(const Fd& fd, const fs::path& path) {
   return 0;
 }
 
+// Two writers would cut off each other's runs. Ends with the descriptor.
+void lock(const Fd& samples, const fs::path& folder) {
+  if (::flock(samples.get(), LOCK_EX | LOCK_NB) == 0) return;
+  throw Error(ExitCode::kUsage,
+              fmt::format("Cannot lock the results in \"{}\": {}; if another dyield writes there, "
+                          "wait for its end.",
+                          folder.string(), errno_text(errno)));
+}
+
 }  // namespace
 
 RunDirectory::RunDirectory(fs::path folder, Fd samples, std::uint64_t size)
@@ -48,6 +58,7 @@ RunDirectory RunDirectory::create(const fs::path& folder, const Result& header) 
   make_result_folder(folder, {kHeaderFile, kSamplesFile});
   // The header last: with it the folder is a result.
   Fd samples = open_for_appending(folder / kSamplesFile);
+  lock(samples, folder);
   RunDirectory made(folder, std::move(samples), 0);
   made.write_header(header);
   return made;
@@ -56,6 +67,7 @@ RunDirectory RunDirectory::create(const fs::path& folder, const Result& header) 
 RunDirectory RunDirectory::reopen(const fs::path& folder) {
   const fs::path path = folder / kSamplesFile;
   Fd samples = open_for_appending(path);
+  lock(samples, folder);
   const std::uint64_t size = size_of_whole_lines(samples, path);
   if (::ftruncate(samples.get(), static_cast<off_t>(size)) != 0)
     fail_to_write(path, "truncate", errno);

@@ -77,9 +77,28 @@ TEST_F(RunDirectoryTest, ReadsBackWhatWasWritten) {
   EXPECT_EQ(load_results(folder_ / kHeaderFile).at(0).result, expected);
 }
 
+TEST_F(RunDirectoryTest, ASecondWriterIsRefused) {
+  const auto refused = [this] {
+    try {
+      RunDirectory::reopen(folder_);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kUsage);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  {
+    const RunDirectory first = RunDirectory::create(folder_, header());
+    EXPECT_THAT(refused(), HasSubstr("if another dyield writes there"));
+  }
+  EXPECT_EQ(refused(), "");
+}
+
 TEST_F(RunDirectoryTest, EveryPrefixOfTheSamplesIsAnEarlierState) {
-  RunDirectory directory = RunDirectory::create(folder_, header());
-  for (const std::uint64_t seed : {1U, 2U, 3U}) directory.append(run_of(seed));
+  {
+    RunDirectory directory = RunDirectory::create(folder_, header());
+    for (const std::uint64_t seed : {1U, 2U, 3U}) directory.append(run_of(seed));
+  }
   const fs::path samples = folder_ / kSamplesFile;
   const std::string whole = read(samples);
   for (std::size_t size = 0; size <= whole.size(); size++) {

@@ -9,6 +9,7 @@ day only so. --sample boots with another command line, and so draws every run an
 threshold that holds for one sample only is none.
 """
 import json
+import os
 import pathlib
 import random
 import re
@@ -22,7 +23,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 LAB = pathlib.Path(__file__).resolve().parent.parent / "lab"
-BUILD = LAB.parent.parent / "build"
+BUILD = pathlib.Path(os.environ.get("DYIELD_BUILD") or LAB.parent.parent / "build").resolve()
 DYIELD = BUILD / "harness/bin/dyield"
 PROGRAMS = BUILD / "harness/lib/linux-programs"
 TESTS, BY_HAND, SAMPLE = [], set(), []

@@ -49,6 +49,16 @@ expect 'matrix: other options keep the old results aside' 0 '2 runs made, 0 kept
   "${short[@]}" --seeds 1 --duration 0.03
 verdict 'matrix: aside they are whole' "$(cmp -s "$tmp/first" "$tmp/results.previous/patched/unicast-4on2-001.json"; echo $?)"
 
+exec 9>"$tmp/results.lock"
+flock 9
+expect 'matrix: two of one directory are one too many' 3 'another scripts/matrix fills' "${short[@]}" --seeds 1
+exec 9>&-
+mkdir "$tmp/failed"
+cp -r "$tmp"/results/. "$tmp/failed"
+sed -i '/"status"/s/complete/partial/; /"reason"/s/""/"cut"/' "$tmp/failed/patched/unicast-4on2-001.json"
+expect 'matrix: a run that failed has not succeeded by that it is kept' 1 '0 runs made, 2 kept, 1 failed' \
+  "$matrix" --cell unicast:4:2 --duration 0.03 --out "$tmp/failed" --seeds 1
+
 # Interrupted at the first result of two seeds on two kernels.
 cut=("$matrix" --cell unicast:4:2 --duration 0.02 --seeds 2 --jobs 1 --out "$tmp/cut")
 "${cut[@]}" >"$tmp/out" 2>&1 </dev/null &
