@@ -161,8 +161,11 @@ expect 'check-more of what there is not' 2 'there is no check-more everything' "
 # A function that has moved, and one that calls it, are the same.
 functions() { gcc -O1 -x c -c -o "$tmp/$1.o" - <<<"int kept(int); int changed(int i) { return $2; } __attribute__((noinline)) int kept(int i) { return i * 5; } int caller(int i) { return kept(i) + kept(2); } $3"; }
 functions before 'i + 1' '' && functions after 'kept(i * 7) - i' 'int added(void) { return 1; }'
-expect 'changed functions are named, moved ones are not' 0 '1 of 3 functions changed, 1 new, 0 gone' \
+expect 'changed functions are named, moved ones are not' 0 '1 of 3 functions changed, 0 in numbers only, 1 new, 0 gone' \
   "$here/../changed-functions" "$tmp/before.o" "$tmp/after.o"
+functions numbers 'i + 9' ''
+expect 'a function with another offset or constant has changed in numbers only' 0 '1 of 3 functions changed, 1 in numbers only, 0 new' \
+  "$here/../changed-functions" "$tmp/before.o" "$tmp/numbers.o"
 expect 'changed functions of no object' 3 'give two objects' "$here/../changed-functions" "$tmp/before.o" "$tmp/none.o"
 
 finish
