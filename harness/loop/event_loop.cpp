@@ -20,7 +20,8 @@ constexpr unsigned kEntries = 256;
 void check(const char* what, int result) {
   if (result < 0) {
     throw Error(ExitCode::kEnvironment,
-                fmt::format("io_uring failed to {}: {}.", what, errno_text(-result)));
+                fmt::format("io_uring failed to {}: {}; see the kernel log, and run again.", what,
+                            errno_text(-result)));
   }
 }
 

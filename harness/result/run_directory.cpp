@@ -40,13 +40,14 @@ std::uint64_t size_of_whole_lines(const Fd& fd, const fs::path& path) {
   return 0;
 }
 
-// Two writers would cut off each other's runs. Ends with the descriptor.
+// Two writers would cut off each other's runs. Ends with the descriptor. Not every file system
+// has locks.
 void lock(const Fd& samples, const fs::path& folder) {
-  if (::flock(samples.get(), LOCK_EX | LOCK_NB) == 0) return;
+  if (::flock(samples.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
   throw Error(ExitCode::kUsage,
-              fmt::format("Cannot lock the results in \"{}\": {}; if another dyield writes there, "
-                          "wait for its end.",
-                          folder.string(), errno_text(errno)));
+              fmt::format("Another dyield writes into \"{}\"; wait for its end, or name another "
+                          "folder.",
+                          folder.string()));
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ TEST_F(RunDirectoryTest, ASecondWriterIsRefused) {
   };
   {
     const RunDirectory first = RunDirectory::create(folder_, header());
-    EXPECT_THAT(refused(), HasSubstr("if another dyield writes there"));
+    EXPECT_THAT(refused(), HasSubstr("Another dyield writes into"));
   }
   EXPECT_EQ(refused(), "");
 }
