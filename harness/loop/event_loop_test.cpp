@@ -76,6 +76,7 @@ TEST(EventLoop, ASignalBehindALoopIsTheNextOnes) {
     number = signal;
     next.stop();
   });
+  next.after(std::chrono::seconds(5), [&] { next.stop(); });  // it was lost
   next.run();
   EXPECT_EQ(number, SIGTERM);
 }
