@@ -47,6 +47,17 @@ WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed, std::u
     timed_ = Fd(bpf_enable_stats(BPF_STATS_RUN_TIME));
     if (!timed_) fail_loading("take the time of", errno);
   }
+  attach();
+}
+
+void WatchProbes::detach() { watch_bpf::detach(skeleton_.get()); }
+
+void WatchProbes::attach() {
+  auto* const all = reinterpret_cast<dyield_watched*>(watched_.data());
+  for (std::uint32_t place = 0; place < places_; place++) {
+    all[place].runnable_since = 0;
+    all[place].yielding = 0;
+  }
   check_loading("attach", watch_bpf::attach(skeleton_.get()));
 }
 

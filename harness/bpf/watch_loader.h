@@ -26,6 +26,13 @@ class WatchProbes {
   // so many vCPU threads. Throws Error (kEnvironment).
   WatchProbes(const std::vector<pid_t>& processes, bool timed, std::uint32_t threads);
   ~WatchProbes();
+
+  // Takes the programs off what they are attached to, so that they cost nothing, and puts them
+  // back. What is counted meanwhile is lost; waits for a CPU under way are forgotten. Neither
+  // needs a privilege, nor does read(). attach() throws Error (kEnvironment).
+  void detach();
+  void attach();
+
   WatchProbes(const WatchProbes&) = delete;
   WatchProbes& operator=(const WatchProbes&) = delete;
 

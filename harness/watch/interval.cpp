@@ -118,6 +118,16 @@ std::uint64_t quantile(const dyield_histogram& histogram, double share) {
   return 0;
 }
 
+double load(const WatchInterval& interval) {
+  constexpr double kOfYield = 3;
+  double exits = 0;
+  for (const WatchedVm& vm : interval.vms) {
+    exits += static_cast<double>(vm.total.pause_exits) +
+             kOfYield * static_cast<double>(vm.total.yields_tried);
+  }
+  return exits / std::max(interval.seconds, 1e-9);
+}
+
 bool has_tier(const WatchInterval& interval, std::uint32_t reason) {
   return interval.has_reasons ||
          (reason != DYIELD_REASON_HOLD && reason != DYIELD_REASON_RECEIVER &&
@@ -145,6 +155,7 @@ nlohmann::ordered_json to_json(const WatchInterval& interval) {
                                  {"tiers_by", interval.has_reasons ? "tracepoint" : "state"},
                                  {"lost", interval.lost},
                                  {"vms", std::move(vms)}};
+  if (interval.rest > 0) line["rest_s"] = interval.rest;
   for (const auto& [name, cost] : interval.probes) {
     line["probes"][name] = {{"runs", cost.first}, {"ns", cost.second}};
   }

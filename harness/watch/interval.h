@@ -31,6 +31,8 @@ struct WatchedVm {
 struct WatchInterval {
   double at = 0;             // seconds from the attach to its end
   double seconds = 0;        // its length
+  double rest = 0;           // seconds before it in which nothing was watched
+  std::uint64_t rests = 0;   // intervals behind it in which nothing will be
   bool has_reasons = false;  // see WatchProbes
   bool emulated = false;     // a lab's virtual time
   std::uint64_t lost = 0;    // events lost since the attach
@@ -56,6 +58,10 @@ class Intervals {
 
 // The edge, in ns, below which `share` of the values lie; 0 if there are none.
 std::uint64_t quantile(const dyield_histogram& histogram, double share);
+
+// What the probes had to do in it: PAUSE exits a second, a yield counting as three more, which is
+// about what it takes them (docs/RESULTS.md).
+double load(const WatchInterval& interval);
 
 // The tiers that this kernel can name: "receiver" is the series' own, "hold" the lab's.
 bool has_tier(const WatchInterval& interval, std::uint32_t reason);

@@ -88,6 +88,30 @@ TEST(Quantile, IsTheUpperEdgeOfABucket) {
   EXPECT_EQ(quantile(h, 1.0), std::uint64_t{2} << 20);
 }
 
+WatchInterval busy(std::uint64_t pause_exits, std::uint64_t yields) {
+  WatchInterval interval;
+  interval.seconds = 2;
+  interval.vms.resize(2);
+  for (WatchedVm& vm : interval.vms) {
+    vm.total.pause_exits = pause_exits / 2;
+    vm.total.yields_tried = yields / 2;
+  }
+  return interval;
+}
+
+TEST(Load, IsOfAllVmsASecondWithYieldsThreefold) {
+  EXPECT_EQ(load(busy(2000, 0)), 1000);
+  EXPECT_EQ(load(busy(2000, 1000)), 2500);
+  EXPECT_EQ(load(WatchInterval{}), 0);
+}
+
+TEST(WatchJson, SaysHowLongNothingWasWatched) {
+  WatchInterval interval;
+  EXPECT_FALSE(to_json(interval).contains("rest_s"));
+  interval.rest = 1.5;
+  EXPECT_EQ(to_json(interval)["rest_s"], 1.5);
+}
+
 TEST(WatchJson, HasNoTierThatTheKernelLacks) {
   WatchInterval interval;
   interval.vms = Intervals(false).next({{10, vcpu(getpid(), 7, 0, 5)}});

@@ -97,9 +97,10 @@ std::string render(const WatchInterval& interval, const ViewOptions& options) {
   unsigned long long unreadable = 0;
   for (const WatchedVm& vm : interval.vms) unreadable += vm.total.unreadable;
   const std::string state =
-      fmt::format("{:.1f} s{}; VMs {}; tiers by {}; lost {}", interval.at,
+      fmt::format("{:.1f} s{}; VMs {}; tiers by {}; lost {}{}", interval.at,
                   interval.emulated ? " of virtual time" : "", interval.vms.size(),
-                  interval.has_reasons ? "tracepoint" : "state", interval.lost + unreadable);
+                  interval.has_reasons ? "tracepoint" : "state", interval.lost + unreadable,
+                  interval.rests > 0 ? fmt::format("; rests {}", interval.rests) : "");
   const auto put = [&](const std::string& line, const char* style) {
     const std::string cut = line.substr(0, options.width);
     return options.color && *style != '\0' ? style + cut + kPlain + "\n" : cut + "\n";

@@ -27,6 +27,7 @@ WatchInterval extreme(std::uint32_t vcpus) {
   interval.emulated = true;
   interval.has_reasons = true;
   interval.lost = 4'000'000'000;
+  interval.rests = 9'999;
   WatchedVm vm;
   vm.pid = 4194304;
   vm.command = "a-name-of-fifteen";
@@ -74,6 +75,13 @@ TEST(View, ControlCharactersOfAProcessNameDoNotReachTheTerminal) {
 TEST(View, ColoursOnlyIfAsked) {
   EXPECT_THAT(render(extreme(1), {.color = true}), HasSubstr("\x1b["));
   EXPECT_THAT(render(extreme(1), {.color = false}), Not(HasSubstr("\x1b[")));
+}
+
+TEST(View, SaysForHowLongItRests) {
+  WatchInterval interval = extreme(1);
+  EXPECT_THAT(lines_of(render(interval, {}))[0], HasSubstr("; rests 9999"));
+  interval.rests = 0;
+  EXPECT_THAT(render(interval, {}), Not(HasSubstr("rests")));
 }
 
 TEST(View, SaysThatNoVmHasRun) {

@@ -62,6 +62,11 @@ bool all_ended(const std::vector<pid_t>& pids) {
 
 Fd make_timer(double seconds) {
   Fd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+  start_timer(timer, seconds);
+  return timer;
+}
+
+void start_timer(const Fd& timer, double seconds) {
   const auto ns = static_cast<long>(std::llround(seconds * 1e9));
   const timespec each{ns / 1'000'000'000, ns % 1'000'000'000};
   const itimerspec spec{each, each};
@@ -69,7 +74,6 @@ Fd make_timer(double seconds) {
     throw Error(ExitCode::kEnvironment,
                 "Cannot set a timer: " + errno_text(errno) + "; raise the limit of open files.");
   }
-  return timer;
 }
 
 }  // namespace dyield

@@ -25,5 +25,7 @@ bool all_ended(const std::vector<pid_t>& pids);
 
 // A timerfd that is readable every so many seconds. Throws Error (kEnvironment).
 Fd make_timer(double seconds);
+// Has it begin anew: what has expired unread is forgotten.
+void start_timer(const Fd& timer, double seconds);
 
 }  // namespace dyield

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/color.h"
 #include "base/fd.h"
@@ -45,6 +47,9 @@ A row is a VM or one of its vCPUs:
   recv99   the same, of those that ended with an interrupt pending
 A hit is likely, not certain, to be whom the spinning vCPU waits for: another vCPU may have sent
 that IPI. As the series goes by the same rule, compare kernels by PAUSE/s and recv99, not by hit.
+Where there are more PAUSE exits than --limit, a yield counting as three, it rests for so many
+intervals as the first line says: its programs are taken off, and cost nothing. The default keeps
+it below 1 % of the host's CPU time.
 n/a: this kernel has no such tier. "tiers by tracepoint": the kernel says why it chose (the
 series); "by state": concluded from the target's state. "lost" counts what the probes missed,
 and each time that a vCPU beyond --threads came.
@@ -64,6 +69,7 @@ struct WatchOptions {
   std::uint64_t count = 0;
   bool json = false;
   bool cost = false;
+  double limit = 100000;  // PAUSE exits a second for each CPU; 0: none
   std::uint32_t threads = DYIELD_WATCH_VCPUS;
 };
 
@@ -79,21 +85,24 @@ class Watch {
     emulated_ = collect_environment().contains("lab");
     left_ = options.count;
     if (options.duration > 0) {
-      const auto whole = static_cast<std::uint64_t>(std::ceil(options.duration / options.interval));
-      left_ = left_ == 0 ? whole : std::min(left_, whole);
+      end_ = static_cast<std::uint64_t>(std::ceil(options.duration / options.interval));
     }
   }
 
   void run() {
     loop_.on_signals({SIGINT, SIGTERM, SIGHUP}, [this](int) {
-      show();
+      if (rest_ == 0) show();
       loop_.stop();
     });
-    const Fd timer = make_timer(options_.interval);
-    loop_.on_event(timer, [this] {
-      show();
-      const bool ended = all_ended(options_.pids);
-      if (ended || (left_ > 0 && --left_ == 0)) loop_.stop();
+    loop_.on_event(timer_, [this] {
+      const bool resting = rest_ > 0;
+      if (!resting) {
+        show();
+      } else if (--rest_ == 0) {
+        resume();
+      }
+      const bool last = (left_ > 0 && !resting && --left_ == 0) || (end_ > 0 && --end_ == 0);
+      if (last || all_ended(options_.pids)) loop_.stop();
     });
     loop_.run();
   }
@@ -109,6 +118,7 @@ class Watch {
     WatchInterval interval;
     interval.at = std::chrono::duration<double>(now - begin_).count();
     interval.seconds = std::chrono::duration<double>(now - last_).count();
+    interval.rest = std::exchange(rested_, 0);
     last_ = now;
     interval.has_reasons = probes_.has_reasons();
     interval.emulated = emulated_;
@@ -118,6 +128,7 @@ class Watch {
       interval.probes[name] = {cost.runs - costs_[name].runs, cost.ns - costs_[name].ns};
     }
     costs_ = std::move(costs);
+    rest(interval);
     if (options_.json) {
       fmt::print("{}\n",
                  to_json(interval).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -132,6 +143,34 @@ class Watch {
           fmt::format("Cannot write to standard output: {}; free space, or see where it goes.",
                       errno_text(errno)));
     }
+  }
+
+  // As long as it takes for the average to be at the limit, if all intervals are like this one.
+  // Programs are attached, one after another, for longer than they are read: to put them on and
+  // take them off the kernel waits until nobody is in what it patches.
+  void rest(WatchInterval& interval) {
+    const double times = limit_ > 0 ? load(interval) / limit_ : 0;
+    if (times <= 1) return;
+    const auto begin = Clock::now();
+    probes_.detach();
+    const std::chrono::duration<double> patching = attaching_ + (Clock::now() - begin);
+    interval.rests = static_cast<std::uint64_t>(
+        std::ceil((interval.seconds + patching.count()) * (times - 1) / options_.interval));
+    rest_ = interval.rests;
+    start_timer(timer_, options_.interval);
+  }
+
+  // What is counted from here on is the next interval's.
+  void resume() {
+    const auto begin = Clock::now();
+    probes_.attach();
+    attaching_ = Clock::now() - begin;
+    (void)intervals_.next(probes_.read());
+    costs_ = probes_.costs();
+    const auto now = Clock::now();
+    rested_ = std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+    start_timer(timer_, options_.interval);
   }
 
   // From the upper left corner, over what was there (ECMA-48: CUP, ED, EL).
@@ -155,7 +194,13 @@ class Watch {
   Intervals intervals_;
   std::map<std::string, WatchProbes::Cost> costs_;
   Clock::time_point begin_ = Clock::now(), last_ = begin_;
-  std::uint64_t left_ = 0;  // intervals; 0: no end
+  Clock::duration attaching_{};  // how long it took last
+  double limit_ = options_.limit * static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
+  Fd timer_ = make_timer(options_.interval);
+  double rested_ = 0;       // seconds before this interval
+  std::uint64_t left_ = 0;  // intervals to show; 0: no end
+  std::uint64_t end_ = 0;   // intervals to let pass, shown or not; 0: no end
+  std::uint64_t rest_ = 0;  // intervals that are not watched from here on
   bool live_ = false, emulated_ = false, first_ = true;
 };
 
@@ -182,6 +227,12 @@ void add_watch_command(CLI::App& app,
   command->add_flag("--json", options->json, "Print an object a line for each interval");
   command->add_flag("--cost", options->cost,
                     "Measure what the probes take, too (the measuring makes them slower)");
+  command
+      ->add_option("--limit", options->limit,
+                   "PAUSE exits a second and CPU of the host that may be looked at; 0: any number")
+      ->type_name("N")
+      ->check(number_between(0, 1e12))
+      ->capture_default_str();
   command
       ->add_option("--threads", options->threads,
                    "Room for so many vCPU threads; those beyond it are counted as lost")

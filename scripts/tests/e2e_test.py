@@ -1336,7 +1336,7 @@ def watched(lines):
     return intervals, vms
 
 
-WATCH = ("dyield watch --json --interval 0.1 {options} >/out/{name}.ndjson 2>/out/{name}.err & {name}=$!; "
+WATCH = ("dyield watch --json --limit 0 --interval 0.1 {options} >/out/{name}.ndjson 2>/out/{name}.err & {name}=$!; "
          "for i in 1 2 3 4 5 6 7 8; do [ -s /out/{name}.ndjson ] || sleep 0.1; done; ")
 
 
@@ -1380,7 +1380,7 @@ def a_watch_attaches_to_vms_that_run_already_and_only_to_those_it_is_told():
                   "until [ $(ls /sys/kernel/debug/kvm | grep -c -- -) = 3 ]; do sleep 0.1; done; sleep 0.5; "
                   # Twenty vCPUs ask for the two CPUs, and it has its programs to load.
                   "renice -n -20 -p $$ >&2; "
-                  "dyield watch --json --cost --interval 0.1 --count 5 --pid $one >/out/one.ndjson; echo $? $one; "
+                  "dyield watch --json --cost --limit 0 --interval 0.1 --count 5 --pid $one >/out/one.ndjson; echo $? $one; "
                   "dyield watch --interval 0.1 --duration 0.25 | cat; kill -INT $one $two; wait")
         status, one, *_ = lab.out.split()
         equal(f"exit status ({lab.err})", status, "0")
@@ -1421,6 +1421,33 @@ def a_watch_with_too_little_room_counts_and_shows_what_it_lost():
     equal("vCPUs watched", len(vm["vcpus"]), 3)
     assert json.loads(last)["lost"] > 0, last
     assert re.search(r"lost [1-9]", "\n".join(table)), table
+
+
+@test
+def a_watch_rests_where_there_are_more_PAUSE_exits_than_its_limit():
+    for kernel in "mainline", "patched":
+        lab = Lab(kernel, "sh", "-c",
+                  "dyield -q run all-to-all --vcpus 4 --cpus 2 --duration 60 >/dev/null & one=$!; sleep 1; renice -n -20 -p $$ >&2; "
+                  "W='dyield watch --interval 0.1 --limit'; $W 0 --json --duration 1 >/out/0.ndjson; "
+                  "$W 25000 --json --duration 4 >/out/25000.ndjson; $W 25000 --count 1; kill -INT $one; wait")
+        equal(f"exit status ({lab.err})", lab.status, 0)
+        free, limited = (watched(lab.files[f"{n}.ndjson"])[0] for n in (0, 25000))
+        assert len(free) == 10 and not any("rest_s" in i for i in free), free
+        assert len(limited) > 2, limited
+
+        def load(intervals):
+            """PAUSE exits a second with yields threefold, as the help says, while it watched and on average."""
+            counts = sum(vm["total"]["pause_exits"] + 3 * vm["total"]["yields_tried"] for i in intervals for vm in i["vms"])
+            seconds = sum(i["interval_s"] for i in intervals)
+            return counts / seconds, counts / (seconds + sum(i.get("rest_s", 0) for i in intervals))
+        # For each of two CPUs. All but the first have their rest before them.
+        assert load(limited[1:])[1] <= 2 * 25000 < load(free)[1], (load(limited[1:]), load(free))
+        assert 0.7 < load(limited)[0] / load(free)[0] < 1.6, (load(limited), load(free))
+        for before, i in zip(limited, limited[1:]):
+            assert abs(before["at_s"] + i["rest_s"] + i["interval_s"] - i["at_s"]) < 1e-6, (before, i)
+        # Nobody is said to have waited for a CPU since before the rest.
+        assert all(i["vms"][0]["total"]["run_queue_delay"]["sum_ns"] < 4 * i["interval_s"] * 1e9 for i in limited), limited
+        assert re.search(r"; rests [1-9]", lab.out), lab.out
 
 
 @test
