@@ -50,7 +50,9 @@ WatchProbes::WatchProbes(const std::vector<pid_t>& processes, bool timed, std::u
   attach();
 }
 
-void WatchProbes::detach() { watch_bpf::detach(skeleton_.get()); }
+void WatchProbes::detach() {
+  watch_bpf::detach(skeleton_.get());
+}
 
 void WatchProbes::attach() {
   auto* const all = reinterpret_cast<dyield_watched*>(watched_.data());

@@ -97,8 +97,8 @@ std::string render(const WatchInterval& interval, const ViewOptions& options) {
   unsigned long long unreadable = 0;
   for (const WatchedVm& vm : interval.vms) unreadable += vm.total.unreadable;
   const std::string state =
-      fmt::format("{:.1f} s{}; VMs {}; tiers by {}; lost {}{}", interval.at,
-                  interval.emulated ? " of virtual time" : "", interval.vms.size(),
+      fmt::format("{:.1f} {}; VMs {}; tiers by {}; lost {}{}", interval.at,
+                  interval.emulated ? "virtual s" : "s", interval.vms.size(),
                   interval.has_reasons ? "tracepoint" : "state", interval.lost + unreadable,
                   interval.rests > 0 ? fmt::format("; rests {}", interval.rests) : "");
   const auto put = [&](const std::string& line, const char* style) {
