@@ -32,6 +32,9 @@ struct kvm_arch___dyield {
 
 struct kvm___dyield {
 	struct kvm_arch___dyield arch;
+	struct {
+		int counter;
+	} online_vcpus;
 	int last_boosted_vcpu;
 } __attribute__((preserve_access_index));
 

@@ -9,8 +9,9 @@
  *
  * As in probes.bpf.c: no global variables, and nothing is streamed.
  */
-#include "lapic.bpf.h"
 #include "watch.h"
+
+#include "lapic.bpf.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -165,59 +166,74 @@ int BPF_PROG(on_spin, struct kvm_vcpu___dyield *me, bool to_kernel_mode)
 	return 0;
 }
 
+/* An IPI's bit in the IRR and among what has been posted, from where these
+ * begin. */
+struct sought {
+	u32 bit, irr, posted;
+};
+
 struct scan {
 	u64 phys_map;
 	u64 own_regs;
-	u32 vector, pv_vector;
+	struct sought icr, pv;
+	u32 posted; /* in KVM's vCPU; 0 without posted interrupts */
+	u32 vcpus, met;
 	bool found;
 };
+
+static __always_inline void seek(struct sought *sought, u32 vector)
+{
+	sought->bit = vector ? 1u << (vector % 32) : 0;
+	sought->irr = APIC_IRR + vector / 32 * 0x10;
+	sought->posted = vector / 32 * 4;
+}
+
+/* Whether this APIC's vCPU has yet to take one of the IPIs. For each APIC of a
+ * VM, so what can be known before is in the scan. */
+static __always_inline bool owes(const struct scan *scan, u64 apic, u64 regs)
+{
+	struct kvm_lapic___dyield *lapic = (void *)(unsigned long)apic;
+	u64 pir;
+
+	if ((load_at(u32, regs + scan->icr.irr) & scan->icr.bit) ||
+	    (scan->pv.bit && load_at(u32, regs + scan->pv.irr) & scan->pv.bit))
+		return true;
+	if (!scan->posted || !BPF_CORE_READ(lapic, apicv_active))
+		return false;
+	pir = (u64)(unsigned long)BPF_CORE_READ(lapic, vcpu) + scan->posted;
+	return (load_at(u32, pir + scan->icr.posted) & scan->icr.bit) ||
+	       (load_at(u32, pir + scan->pv.posted) & scan->pv.bit);
+}
 
 static long look_at(u32 i, struct scan *scan)
 {
 	u64 apic = load_at(u64, scan->phys_map + i * sizeof(apic));
-	struct asked asked = {};
 	u64 regs;
 
 	if (!apic)
 		return 0;
+	/* The map has room for 256 at least, most of it empty. */
+	scan->met++;
 	regs = regs_of(apic);
-	if (regs == scan->own_regs)
-		return 0;
-	asked.regs = (const u8 *)(unsigned long)regs;
-	if (posted_at()) {
-		struct kvm_lapic___dyield *lapic = (void *)(unsigned long)apic;
-
-		asked.apicv = BPF_CORE_READ(lapic, apicv_active);
-		asked.vcpu = (const u8 *)BPF_CORE_READ(lapic, vcpu);
-	}
-	scan->found = vector_pending(&asked, scan->vector) ||
-		      vector_pending(&asked, scan->pv_vector);
-	return scan->found;
+	if (regs != scan->own_regs && owes(scan, apic, regs))
+		scan->found = true;
+	return scan->found || scan->met >= scan->vcpus;
 }
 
 static __always_inline u32 judge(struct dyield_watched *w,
 				 struct kvm_vcpu___dyield *target)
 {
-	struct kvm_lapic___dyield *apic = target->arch.apic;
-	struct scan scan = {};
-	struct asked asked = {};
-	u64 map;
+	u64 apic = (u64)(unsigned long)target->arch.apic, map;
+	struct scan scan = {.posted = posted_at()};
 	u32 n;
 
 	if (!w->apic_regs || !apic)
 		return DYIELD_UNKNOWN;
-	scan.vector = vector_sent(w->apic_regs);
-	scan.pv_vector = w->pv_vector;
-	if (!scan.vector && !scan.pv_vector)
+	seek(&scan.icr, vector_sent(w->apic_regs));
+	seek(&scan.pv, w->pv_vector);
+	if (!scan.icr.bit && !scan.pv.bit)
 		return DYIELD_UNKNOWN;
-	asked.regs =
-		(const u8 *)(unsigned long)regs_of((u64)(unsigned long)apic);
-	if (posted_at()) {
-		asked.vcpu = (const u8 *)target;
-		asked.apicv = BPF_CORE_READ(apic, apicv_active);
-	}
-	if (vector_pending(&asked, scan.vector) ||
-	    vector_pending(&asked, scan.pv_vector))
+	if (owes(&scan, apic, regs_of(apic)))
 		return DYIELD_HIT;
 	map = load_at(u64, w->kvm + bpf_core_field_offset(struct kvm___dyield,
 							  arch.apic_map));
@@ -232,7 +248,11 @@ static __always_inline u32 judge(struct dyield_watched *w,
 	scan.phys_map = map + bpf_core_field_offset(
 				      struct kvm_apic_map___dyield, phys_map);
 	scan.own_regs = w->apic_regs;
+	scan.vcpus = load_at(
+		u32, w->kvm + bpf_core_field_offset(struct kvm___dyield,
+						    online_vcpus.counter));
 	bpf_loop(n, look_at, &scan, 0);
+	w->n.looked_at += scan.met;
 	return scan.found ? DYIELD_MISS : DYIELD_UNKNOWN;
 }
 

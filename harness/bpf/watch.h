@@ -35,6 +35,7 @@ struct dyield_watch_counts {
 	dyield_u64 exits_tried; /* PAUSE exits with a yield tried */
 	dyield_u64 yields_tried;
 	dyield_u64 yields_made;
+	dyield_u64 looked_at; /* local APICs, to judge yields that hit nobody */
 	dyield_u64 verdicts[DYIELD_VERDICTS]; /* of the yields made */
 	struct dyield_tier tier[DYIELD_REASON_COUNT];
 	dyield_u64 unreadable; /* KVM's memory that could not be read */

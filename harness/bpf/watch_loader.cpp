@@ -59,6 +59,8 @@ void WatchProbes::attach() {
   for (std::uint32_t place = 0; place < places_; place++) {
     all[place].runnable_since = 0;
     all[place].yielding = 0;
+    // Of an IPI before others that were not seen.
+    all[place].pv_vector = 0;
   }
   check_loading("attach", watch_bpf::attach(skeleton_.get()));
 }

@@ -51,7 +51,7 @@ struct Options {
   std::uint32_t think = 256, unit = 64;
   std::string fault = "none";
   std::string label, output, payload, series_hash, base;
-  std::string until_ci, ci_metric = "shootdowns", order = "abba";
+  std::string until_ci, ci_metric, order = "abba";
   std::optional<std::uint64_t> max_seeds;
   std::vector<std::string> sides;
   std::string resume;
@@ -462,10 +462,10 @@ Session session_of(const Options& options) {
   session.first_seed = options.seed;
   session.seeds = options.seeds;
   session.run_time = std::chrono::duration<double>(options.warmup + options.duration);
-  session.metric = find_metric(options.ci_metric);
+  if (!options.ci_metric.empty()) session.metric = find_metric(options.ci_metric);
   session.output = options.resume.empty() ? options.output : options.resume;
   session.resume = !options.resume.empty();
-  if (!session.metric) {
+  if (!options.ci_metric.empty() && !session.metric) {
     throw Error(ExitCode::kUsage,
                 fmt::format("--ci-metric {} is no metric; the counts in a result are named "
                             "as they are here.",
@@ -565,6 +565,7 @@ ExitCode run(const Options& options, const Json& arguments,
   // tracepoints, and a priority for the event loop; and results into anybody's folder.
   if (session.sides.empty())
     keep_capabilities({CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON, CAP_SYS_NICE, CAP_DAC_OVERRIDE});
+  const bool emulated = collect_environment().contains("lab");
   World world;
   world.set_up = set_up;
   world.describe = describe;
@@ -575,7 +576,11 @@ ExitCode run(const Options& options, const Json& arguments,
     if (last) seeded.when_set_up = [] { keep_capabilities({CAP_DAC_OVERRIDE}); };
     // Opened for each run: a side's setup may reload the module.
     const KvmSystem system;
-    return run_once(system, guests, seeded);
+    const Json machine = collect_run_facts();
+    Run run = run_once(system, guests, seeded);
+    // The lab gives each run a boot or a restored snapshot, and has no other load.
+    if (!emulated) run.detail["machine"] = machine;
+    return run;
   };
   const SessionResult result = run_session(session, world);
 
@@ -687,9 +692,10 @@ void add_options(CLI::App& sub, Options& options) {
   sub.add_option("--max-seeds", options.max_seeds,
                  "The cap of --until-ci (default: 100, and not below --seeds)")
       ->check(CLI::Range(1, 10000));
-  sub.add_option("--ci-metric", options.ci_metric, "The metric of --until-ci")
-      ->type_name("METRIC")
-      ->capture_default_str();
+  sub.add_option("--ci-metric", options.ci_metric,
+                 "The metric of --until-ci (default: what the workload gets done, the first that "
+                 "dyield compare would call a regression)")
+      ->type_name("METRIC");
   sub.add_option("--side", options.sides,
                  "A side to compare, given twice: NAME=COMMAND, where the shell's COMMAND switches "
                  "the machine to it before its runs")

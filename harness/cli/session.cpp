@@ -120,20 +120,24 @@ std::vector<Pair> values(const std::vector<SideResults>& sides, const MetricInfo
   return all;
 }
 
-// Throws if no run has the metric: its interval would never be narrow.
-void require_metric(const std::vector<SideResults>& sides, const MetricInfo& metric) {
+// The metric whose interval is to be narrow: the one asked for, or else what the workload gets
+// done; nullptr if no run is complete. Throws if no run has it: it would never be narrow.
+const MetricInfo* metric_of(const std::vector<SideResults>& sides, const MetricInfo* wanted) {
   bool runs = false;
-  for (const SideResults& side : sides) {
-    for (const auto& [seed, counts] : side.complete()) {
-      if (metric_value(metric, counts)) return;
-      runs = true;
+  for (const MetricInfo& metric : metrics()) {
+    if (wanted != nullptr ? &metric != wanted : !metric.gating) continue;
+    for (const SideResults& side : sides) {
+      for (const auto& [seed, counts] : side.complete()) {
+        if (metric_value(metric, counts)) return &metric;
+        runs = true;
+      }
     }
   }
-  if (!runs) return;
+  if (!runs) return nullptr;
   throw Error(ExitCode::kUsage,
               fmt::format("--until-ci: no run has the metric {}; name one with --ci-metric that "
                           "this workload has, in its results under \"counts\" and \"metrics\".",
-                          metric.name));
+                          wanted != nullptr ? wanted->name : "that it would take by itself"));
 }
 
 // Keeps the kernel's words; one that tells of a defect goes into the run.
@@ -165,13 +169,16 @@ SessionResult run_session(const Session& session, const World& world) {
   static_cast<void>(world.kernel_log());
   for (std::uint64_t block = 0; ended.empty(); block++) {
     std::optional<double> width;
-    if (session.until && block > 0) require_metric(sides, *session.metric);
+    const MetricInfo* metric =
+        session.until && block > 0 ? metric_of(sides, session.metric) : nullptr;
     if (session.until && block >= session.seeds) {
-      width = relative_half_width(values(sides, *session.metric), sides.size() > 1);
-      const std::string interval =
-          fmt::format("the 95 % interval of {}{} after {} seeds is {}", session.metric->name,
-                      sides.size() > 1 ? " as a ratio" : "", block,
-                      width ? fmt::format("+-{:.2f} %", *width * 100) : "not defined");
+      if (metric != nullptr) {
+        width = relative_half_width(values(sides, *metric), sides.size() > 1);
+      }
+      const std::string interval = fmt::format(
+          "the 95 % interval of {}{} after {} seeds is {}",
+          metric != nullptr ? metric->name : "progress", sides.size() > 1 ? " as a ratio" : "",
+          block, width ? fmt::format("+-{:.2f} %", *width * 100) : "not defined");
       if (width && *width <= *session.until) {
         ended =
             fmt::format("{}: as narrow as asked for ({:.2f} %)", interval, *session.until * 100);

@@ -25,10 +25,10 @@ struct Session {
   std::vector<SideSpec> sides;  // none: the machine as it is, without a name
   Order order = Order::kAbba;
   std::uint64_t first_seed = 1;
-  std::uint64_t seeds = 1;      // at least
-  std::uint64_t max_seeds = 1;  // at most, while `until` is not reached
-  std::optional<double> until;  // relative_half_width() of `metric`
-  const MetricInfo* metric = nullptr;
+  std::uint64_t seeds = 1;                   // at least
+  std::uint64_t max_seeds = 1;               // at most, while `until` is not reached
+  std::optional<double> until;               // relative_half_width() of `metric`
+  const MetricInfo* metric = nullptr;        // nullptr: the first gating one that the runs have
   std::chrono::duration<double> run_time{};  // of one, at the least; for the estimate
   // Nowhere if empty; else a run directory or, with named sides, a folder of
   // them by their names; or a single file that ends in ".json".

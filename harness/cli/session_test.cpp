@@ -190,6 +190,27 @@ TEST_F(SessionTest, AddsSeedsUntilTheIntervalIsNarrowOrTheCapIsReached) {
   EXPECT_THAT(capped.sides[0].ended, HasSubstr("the cap of"));
 }
 
+TEST_F(SessionTest, TakesWhatTheWorkloadGetsDoneIfNoMetricIsNamed) {
+  session_.until = 0.02;
+  session_.metric = nullptr;
+  noise_ = 31;
+  world_.run = [](std::uint64_t seed, bool) {
+    dyield::Run run;
+    run.seed = seed;
+    run.counts = {{"pause_exits", seed}, {"calls", 1000 + seed % 2}, {"work", seed}};
+    return run;
+  };
+  EXPECT_THAT(run_session(session_, world_).sides[0].ended,
+              HasSubstr("the 95 % interval of calls after 4 seeds"));
+  world_.run = [](std::uint64_t seed, bool) {
+    dyield::Run run;
+    run.seed = seed;
+    run.counts = {{"pause_exits", seed}};
+    return run;
+  };
+  EXPECT_THROW(run_session(session_, world_), Error);
+}
+
 TEST_F(SessionTest, RefusesAMetricThatNoRunHasBehindTheFirstBlock) {
   session_.sides = {{"x", "A"}, {"y", "B"}};
   session_.until = 0.02;

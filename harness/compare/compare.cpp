@@ -222,7 +222,7 @@ bool is_below(std::string_view pointer, std::string_view parent) {
 // What may differ between the sides: the kernel is what is being compared, and
 // the cgroup's path has the number of the login session in it.
 bool may_differ(std::string_view pointer) {
-  constexpr std::array kExpected = {"/cgroup", "/kernel", "/uname"};
+  constexpr std::array kExpected = {"/build_ids", "/cgroup", "/kernel", "/uname"};
   return std::ranges::any_of(kExpected,
                              [&](std::string_view parent) { return is_below(pointer, parent); });
 }
@@ -249,7 +249,7 @@ Leaves environment_of(const LoadedResult& file) {
 
 // Why a difference in this leaf forbids a comparison; empty if it does not.
 std::string_view forbidding(std::string_view pointer) {
-  constexpr std::array kHost = {"/cpu_model", "/cpu", "/cpus_online", "/topology"};
+  constexpr std::array kHost = {"/cpu_model", "/cpu", "/cpus_online", "/machine", "/topology"};
   constexpr std::array kAccelerator = {"/lab"};
   // The same machine can have another of these.
   constexpr std::array kSettings = {"/cpu/microcode", "/topology/cpufreq_governor"};
@@ -304,6 +304,7 @@ void check_environments(const SideCells& base, const SideCells& candidate,
       }
     }
   }
+  constexpr const char* kNothing = "nothing";
   std::map<std::tuple<std::string, std::string, std::string>, std::size_t> differences;
   for (const auto& [a, b] : file_pairs) {
     const std::string modules[] = {kvm_module(a->result.environment),
@@ -311,9 +312,11 @@ void check_environments(const SideCells& base, const SideCells& candidate,
     if (modules[0] != modules[1]) refuse("accelerators", "the KVM module", modules[0], modules[1]);
     Leaves left = environment_of(*a);
     Leaves right = environment_of(*b);
-    for (const auto& [pointer, value] : left) right.try_emplace(pointer, "nothing");
+    for (const auto& [pointer, value] : left) right.try_emplace(pointer, kNothing);
     for (const auto& [pointer, value] : right) {
-      const std::string& base_value = left.try_emplace(pointer, "nothing").first->second;
+      const std::string& base_value = left.try_emplace(pointer, kNothing).first->second;
+      // Earlier versions did not say which machine it was.
+      if (pointer == "/machine" && (base_value == kNothing || value == kNothing)) continue;
       if (base_value != value) ++differences[{pointer, base_value, value}];
     }
   }
@@ -332,6 +335,29 @@ void warn_of_kernels(const Side& side, std::string_view which, std::vector<std::
     warnings.push_back(fmt::format("the {} mixes results of several kernels: {}", which,
                                    fmt::join(side.kernels, ", ")));
   }
+}
+
+// What a boot leaves behind, such as when which CPU has its tick, decides about more than a seed
+// does (docs/RESULTS.md): the interval over runs of one boot is that boot's.
+void warn_of_shared_boots(const SideCells& cells, std::string_view which,
+                          std::vector<std::string>& warnings) {
+  std::size_t most = 0, boots = 0;
+  for (const auto& [dimensions, side] : cells) {
+    std::set<std::string> ids;
+    std::size_t runs = 0;
+    for (const auto& [key, source] : side.complete) {
+      const auto facts = source.run->detail.find("machine");
+      if (facts == source.run->detail.end() || !facts->contains("boot_id")) continue;
+      ids.insert((*facts)["boot_id"].dump());
+      runs++;
+    }
+    if (runs > ids.size() && runs > most) most = runs, boots = ids.size();
+  }
+  if (most == 0) return;
+  warnings.push_back(fmt::format(
+      "{} runs of the {} come from {} boot{}: the interval holds for {}, another boot can differ "
+      "by more; boot anew between runs, in turn with the other side",
+      most, which, boots, boots == 1 ? "" : "s", boots == 1 ? "that one" : "those"));
 }
 
 void warn_of_failures(const std::vector<Cell>& cells, std::vector<std::string>& warnings) {
@@ -446,6 +472,8 @@ Comparison compare(const Input& base, const Input& candidate, const Criteria& cr
   std::ranges::sort(comparison.only_candidate, {}, display_order);
   warn_of_kernels(comparison.base, "base", comparison.warnings);
   warn_of_kernels(comparison.candidate, "candidate", comparison.warnings);
+  warn_of_shared_boots(cells_a, "base", comparison.warnings);
+  warn_of_shared_boots(cells_b, "candidate", comparison.warnings);
   warn_of_failures(comparison.cells, comparison.warnings);
   check_environments(cells_a, cells_b, comparison.warnings);
   judge_all(comparison);

@@ -411,6 +411,28 @@ TEST(Compare, WarnsWhereEnvironmentsDiffer) {
                           HasSubstr("/modules/kvm/halt_poll_ns: base nothing, candidate 0")));
 }
 
+TEST(Compare, RefusesMachinesOfOneModelUnlessOneIsNotTold) {
+  Result a = noisy("base", 100), b = noisy("new", 100);
+  a.environment["machine"] = "1";
+  EXPECT_THAT(compared({a}, {b}).warnings, IsEmpty());
+  b.environment["machine"] = "2";
+  try {
+    (void)compared({a}, {b});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), HasSubstr("different hosts: /machine"));
+  }
+}
+
+TEST(Compare, WarnsOfRunsThatShareABoot) {
+  Result a = noisy("base", 100), b = noisy("new", 100);
+  for (dyield::Run& run : a.runs) run.detail["machine"]["boot_id"] = std::to_string(run.seed);
+  for (dyield::Run& run : b.runs) run.detail["machine"]["boot_id"] = std::to_string(run.seed / 7);
+  EXPECT_THAT(compared({a}, {b}).warnings,
+              ElementsAre(HasSubstr("12 runs of the candidate come from 2 boots")));
+}
+
 TEST(Compare, LabNumbersAreMarked) {
   const std::string note = "Lab: emulated (qemu-tcg-svm); virtual time, not bare-metal time";
   const auto lab = compared({noisy("base", 100)}, {noisy("new", 100)});

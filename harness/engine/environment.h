@@ -18,6 +18,9 @@ Json collect_environment();
 // What does: date, load, free memory.
 Json collect_volatile_facts();
 
+// Which boot it is, and the load, for a run's own detail.
+Json collect_run_facts();
+
 // Of the patches in the running kernel: a hash over the hashes of the patches
 // that scripts/kernel built in, and what they were applied to. Both are empty
 // on a kernel that it did not build.

@@ -417,7 +417,7 @@ class Runner {
   void collect_probes();
   void collect_reasons();
   void collect_delays();
-  void collect_switches();
+  void collect_perf();
   void collect_audit();
 
   const RunConfig& config_;
@@ -487,6 +487,7 @@ void Runner::collect() {
   for (const auto& vm : vms_) guests.push_back(&vm->shared());
   collect_guests(run_, guests, vms_.front()->vcpus().front().tsc_khz(), config_);
   if (probes_) collect_probes();
+  collect_perf();
   if (run_.status == RunStatus::kFailed) run_.counts.clear();
 }
 
@@ -552,7 +553,6 @@ void Runner::collect_probes() {
   }
   collect_reasons();
   collect_delays();
-  collect_switches();
 
   const std::uint64_t lost = probes_->lost();
   run_.detail["probe_events_lost"] = lost;
@@ -669,19 +669,28 @@ void Runner::collect_delays() {
   }
 }
 
-void Runner::collect_switches() {
-  std::uint64_t switches = 0, migrations = 0;
-  for (const dyield_counts& c : probes_->counts()) {
-    switches += c.switches;
-    migrations += c.migrations;
-  }
+void Runner::collect_perf() {
   Json& perf = run_.detail["perf"];
   if (perf_) perf = perf_json(*perf_);
   for (const PerfEvent& event : thread_events()) {
     if (!perf_) perf[std::string(event.name)] = {{"absent", "it is counted with --audit only"}};
   }
-  perf["context_switches"] = {{"value", switches}, {"unit", "switches"}, {"share_counted", 1.0}};
-  perf["cpu_migrations"] = {{"value", migrations}, {"unit", "migrations"}, {"share_counted", 1.0}};
+  if (probes_) {
+    std::uint64_t switches = 0, migrations = 0;
+    for (const dyield_counts& c : probes_->counts()) {
+      switches += c.switches;
+      migrations += c.migrations;
+    }
+    perf["context_switches"] = {{"value", switches}, {"unit", "switches"}, {"share_counted", 1.0}};
+    perf["cpu_migrations"] = {
+        {"value", migrations}, {"unit", "migrations"}, {"share_counted", 1.0}};
+  } else {
+    for (const char* name : {"context_switches", "cpu_migrations"})
+      perf[name] = {{"absent", "the probes count it, and there were none (--no-probes)"}};
+  }
+  for (const auto& [name, count] : perf.items()) {
+    if (count.contains("value")) run_.counts[name] = count["value"].get<std::uint64_t>();
+  }
 }
 
 void Runner::collect_audit() {

@@ -319,15 +319,19 @@ std::string overview_html(const Comparison& comparison, std::size_t number) {
   return out + std::string(kTableEnd);
 }
 
-std::string overcommit_html(const Comparison& comparison) {
+std::string overcommit_html(const Comparison& comparison, std::size_t number) {
   std::string out =
       "<h3>By overcommit</h3>\n<p class=\"soft\">Calls of kvm_vcpu_yield_to() and shootdowns of a "
       "run</p>\n<table class=\"stack\"><thead><tr>";
   for (const std::string_view column : kOvercommitColumns)
     out += fmt::format("<th scope=\"col\">{}</th>", column);
   out += "</tr></thead><tbody>\n";
-  for (const auto& row : overcommit_rows(comparison)) {
-    out += fmt::format("<tr><th scope=\"row\">{}</th>", escaped(row[0]));
+  const auto rows = overcommit_rows(comparison);
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const auto& row = rows[r];
+    // Two rows a cell, whose section has the samples.
+    out += fmt::format("<tr><th scope=\"row\"><a href=\"#k{}-{}\">{}</a></th>", number, r / 2,
+                       escaped(row[0]));
     for (std::size_t i = 1; i < row.size(); ++i)
       out += cell_html(kOvercommitColumns[i], escaped(row[i]));
     out += "</tr>\n";
@@ -387,7 +391,7 @@ std::string render_html(const Comparisons& comparisons) {
     out += overview_html(comparison, i);
     for (std::size_t cell = 0; cell < comparison.cells.size(); ++cell)
       out += cell_section(comparison, comparison.cells[cell], fmt::format("k{}-{}", i, cell), i);
-    out += overcommit_html(comparison);
+    out += overcommit_html(comparison, i);
     out += commands_html(comparison.candidate, "candidate " + names(comparison.candidate),
                          fmt::format("c{}-", i));
     out += "</section>\n";

@@ -67,6 +67,7 @@ TEST(Report, EveryNumberLeadsBackToItsSamples) {
   const Comparisons comparisons = compared(base, candidate);
   const std::string yields = "7 14 21 28 35 42 49 56";
   for (const ReportFormat& format : kReportFormats) {
+    // HTML: see HtmlIsOnePageWhoseLinksLeadSomewhere.
     if (format.name == "html" || format.name == "ktap" || format.name == "kcidb") continue;
     const std::string text = format.render(comparisons);
     for (const MetricComparison& row : comparisons.front().cells.front().metrics) {
@@ -96,6 +97,25 @@ TEST(Report, OvercommitTableHasMeanAndMedian) {
   EXPECT_THAT(rows[0], ::testing::ElementsAre("all-to-all", "3:1", "8", "mean", "31.500", "31.500",
                                               "310.5", "103.5"));
   EXPECT_EQ(rows[1][3], "median");
+}
+
+TEST(Report, RowsByOvercommitCanBeToldApartAndLeadToTheirCells) {
+  const auto side = [](const std::string& folder, const std::string& kernel) {
+    dyield::Input input{folder, {}};
+    for (const char* pin : {"none", "each"}) {
+      Result r = result(kernel, 3);
+      r.dimensions["pin"] = pin;
+      input.results.push_back({folder + "/" + pin + ".json", r});
+    }
+    return input;
+  };
+  const Comparisons comparisons = {compare(side("a", "old"), side("b", "new"), {})};
+  const auto rows = overcommit_rows(comparisons.front());
+  ASSERT_EQ(rows.size(), 4U);
+  EXPECT_NE(rows[0][0], rows[2][0]);
+  EXPECT_THAT(rows[0][0], HasSubstr("pin each"));
+  EXPECT_THAT(render_html(comparisons),
+              HasSubstr(fmt::format(R"(<a href="#k0-1">{}</a></th>)", rows[2][0])));
 }
 
 TEST(Report, HtmlIsOnePageWhoseLinksLeadSomewhere) {

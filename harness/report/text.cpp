@@ -190,14 +190,22 @@ std::vector<std::array<std::string, kOvercommitColumns.size()>> overcommit_rows(
     return row != nullptr && row->stats.*side ? number_text((*(row->stats.*side)).*statistic)
                                               : std::string("-");
   };
+  const Scalars common = common_dimensions(comparison);
   for (const Cell& cell : comparison.cells) {
+    const auto named_alike = [&](const Cell& other) {
+      return other.dimensions.at("workload") == cell.dimensions.at("workload") &&
+             overcommit(other.dimensions) == overcommit(cell.dimensions);
+    };
+    const bool alone = std::ranges::count_if(comparison.cells, named_alike) == 1;
+    const std::string name_of_row =
+        alone ? printable(cell.dimensions.at("workload").get<std::string>())
+              : title(cell.dimensions, common);
     const MetricComparison* yields = find_row(cell, "yields_tried");
     const MetricComparison* shootdowns = find_row(cell, "shootdowns");
     for (const auto& [name, statistic] :
          {std::pair("mean", &Summary::mean), std::pair("median", &Summary::median)}) {
-      rows.push_back({printable(cell.dimensions.at("workload").get<std::string>()),
-                      overcommit(cell.dimensions), std::to_string(cell.runs.size()), name,
-                      text(yields, &PairedStats::a, statistic),
+      rows.push_back({name_of_row, overcommit(cell.dimensions), std::to_string(cell.runs.size()),
+                      name, text(yields, &PairedStats::a, statistic),
                       text(yields, &PairedStats::b, statistic),
                       text(shootdowns, &PairedStats::a, statistic),
                       text(shootdowns, &PairedStats::b, statistic)});

@@ -45,6 +45,7 @@ nlohmann::ordered_json to_json(const WatchInterval& interval, const dyield_watch
   return {{"pause_exits", std::uint64_t{n.pause_exits}},
           {"yields_tried", std::uint64_t{n.yields_tried}},
           {"yields_made", std::uint64_t{n.yields_made}},
+          {"looked_at", std::uint64_t{n.looked_at}},
           {"hits", std::uint64_t{n.verdicts[DYIELD_HIT]}},
           {"misses", std::uint64_t{n.verdicts[DYIELD_MISS]}},
           {"not_judged", std::uint64_t{n.verdicts[DYIELD_UNKNOWN]}},
@@ -119,11 +120,12 @@ std::uint64_t quantile(const dyield_histogram& histogram, double share) {
 }
 
 double load(const WatchInterval& interval) {
-  constexpr double kOfYield = 3;
+  constexpr double kOfYield = 3, kOfApic = 0.7;
   double exits = 0;
   for (const WatchedVm& vm : interval.vms) {
     exits += static_cast<double>(vm.total.pause_exits) +
-             kOfYield * static_cast<double>(vm.total.yields_tried);
+             kOfYield * static_cast<double>(vm.total.yields_tried) +
+             kOfApic * static_cast<double>(vm.total.looked_at);
   }
   return exits / std::max(interval.seconds, 1e-9);
 }

@@ -59,8 +59,9 @@ class Intervals {
 // The edge, in ns, below which `share` of the values lie; 0 if there are none.
 std::uint64_t quantile(const dyield_histogram& histogram, double share);
 
-// What the probes had to do in it: PAUSE exits a second, a yield counting as three more, which is
-// about what it takes them (docs/RESULTS.md).
+// What the probes had to do in it: PAUSE exits a second, a yield counting as three more, and each
+// local APIC looked at to judge it as 0.7, which is about what they take
+// (docs/RESULTS.md).
 double load(const WatchInterval& interval);
 
 // The tiers that this kernel can name: "receiver" is the series' own, "hold" the lab's.

@@ -88,20 +88,22 @@ TEST(Quantile, IsTheUpperEdgeOfABucket) {
   EXPECT_EQ(quantile(h, 1.0), std::uint64_t{2} << 20);
 }
 
-WatchInterval busy(std::uint64_t pause_exits, std::uint64_t yields) {
+WatchInterval busy(std::uint64_t pause_exits, std::uint64_t yields, std::uint64_t apics = 0) {
   WatchInterval interval;
   interval.seconds = 2;
   interval.vms.resize(2);
   for (WatchedVm& vm : interval.vms) {
     vm.total.pause_exits = pause_exits / 2;
     vm.total.yields_tried = yields / 2;
+    vm.total.looked_at = apics / 2;
   }
   return interval;
 }
 
-TEST(Load, IsOfAllVmsASecondWithYieldsThreefold) {
+TEST(Load, IsOfAllVmsASecondWithYieldsAndApicsWeighed) {
   EXPECT_EQ(load(busy(2000, 0)), 1000);
   EXPECT_EQ(load(busy(2000, 1000)), 2500);
+  EXPECT_NEAR(load(busy(2000, 1000, 400)), 2640, 1e-9);
   EXPECT_EQ(load(WatchInterval{}), 0);
 }
 

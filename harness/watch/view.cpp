@@ -84,8 +84,9 @@ std::string render(const WatchInterval& interval, const ViewOptions& options) {
   if (!interval.probes.empty()) {
     std::uint64_t ns = 0;
     for (const auto& [name, cost] : interval.probes) ns += cost.second;
-    lines.push_back(fmt::format("the probes took {:.3f} % of one CPU",
-                                static_cast<double>(ns) / interval.seconds / 1e7));
+    lines.push_back(
+        fmt::format("the probes took {:.3f} % of one CPU",
+                    static_cast<double>(ns) / (interval.seconds + interval.rest) / 1e7));
   }
   if (vms.empty()) lines.emplace_back("no vCPU has run yet");
   if (lines.size() + 2 > rows) {

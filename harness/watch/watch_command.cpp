@@ -47,9 +47,9 @@ A row is a VM or one of its vCPUs:
   recv99   the same, of those that ended with an interrupt pending
 A hit is likely, not certain, to be whom the spinning vCPU waits for: another vCPU may have sent
 that IPI. As the series goes by the same rule, compare kernels by PAUSE/s and recv99, not by hit.
-Where there are more PAUSE exits than --limit, a yield counting as three, it rests for so many
-intervals as the first line says: its programs are taken off, and cost nothing. The default keeps
-it below 1 % of the host's CPU time.
+Where there are more PAUSE exits than --limit, a yield counting as three more, it rests for so
+many intervals as the first line says: its programs are taken off, and cost nothing. The default
+keeps what PAUSE exits cost below 1 % of the whole host's CPU time.
 n/a: this kernel has no such tier. "tiers by tracepoint": the kernel says why it chose (the
 series); "by state": concluded from the target's state. "lost" counts what the probes missed,
 and each time that a vCPU beyond --threads came.
@@ -84,9 +84,6 @@ class Watch {
             std::string_view(term) != "dumb";
     emulated_ = collect_environment().contains("lab");
     left_ = options.count;
-    if (options.duration > 0) {
-      end_ = static_cast<std::uint64_t>(std::ceil(options.duration / options.interval));
-    }
   }
 
   void run() {
@@ -101,8 +98,12 @@ class Watch {
       } else if (--rest_ == 0) {
         resume();
       }
-      const bool last = (left_ > 0 && !resting && --left_ == 0) || (end_ > 0 && --end_ == 0);
-      if (last || all_ended(options_.pids)) loop_.stop();
+      const bool last = left_ > 0 && !resting && --left_ == 0;
+      const std::chrono::duration<double> since = Clock::now() - begin_;
+      // A timer's ticks are not the clock's to the last digit.
+      const bool over =
+          options_.duration > 0 && since.count() > options_.duration - options_.interval / 100;
+      if (last || over || all_ended(options_.pids)) loop_.stop();
     });
     loop_.run();
   }
@@ -154,8 +155,10 @@ class Watch {
     const auto begin = Clock::now();
     probes_.detach();
     const std::chrono::duration<double> patching = attaching_ + (Clock::now() - begin);
-    interval.rests = static_cast<std::uint64_t>(
-        std::ceil((interval.seconds + patching.count()) * (times - 1) / options_.interval));
+    constexpr double kDay = 86400;
+    const double seconds = (interval.seconds + patching.count()) * (times - 1);
+    interval.rests =
+        static_cast<std::uint64_t>(std::ceil(std::min(seconds, kDay) / options_.interval));
     rest_ = interval.rests;
     start_timer(timer_, options_.interval);
   }
@@ -199,7 +202,6 @@ class Watch {
   Fd timer_ = make_timer(options_.interval);
   double rested_ = 0;       // seconds before this interval
   std::uint64_t left_ = 0;  // intervals to show; 0: no end
-  std::uint64_t end_ = 0;   // intervals to let pass, shown or not; 0: no end
   std::uint64_t rest_ = 0;  // intervals that are not watched from here on
   bool live_ = false, emulated_ = false, first_ = true;
 };
