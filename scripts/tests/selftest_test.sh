@@ -21,7 +21,7 @@ policy='echo $1 >/sys/module/kvm/parameters/yield_policy; /in/'$program
 expect 'selftest: mainline fails it' 254 "find stat 'spin_yield_receiver'" "${run[@]}" mainline -- "/in/$program"
 expect "selftest: mainline's choice fails it in a kernel that counts" 254 "$choice" \
   "${run[@]}" peers -- sh -c "$policy" sh mainline
-expect 'selftest: the series passes it' 0 'The sender yielded' "${run[@]}" patched -- "/in/$program"
+expect 'selftest: the series passes it' 0 'HVCALL_SEND_IPI: the sender yielded' "${run[@]}" patched -- "/in/$program"
 expect 'selftest: it is a skip where PAUSE loops do not exit' 4 'pause_loops_exit' "${run[@]}" patched -- \
   sh -c "rmmod kvm-amd; insmod /modules/kvm-amd.ko pause_filter_count=0; /in/$program"
 
@@ -31,7 +31,7 @@ if [ -x "$build/bochs/bochs" ]; then
   expect "selftest: on Intel, mainline's choice fails it" 254 "$choice" \
     "${intel[@]}" --module-arg kvm_intel=enable_apicv=0 peers -- sh -c "$policy" sh mainline
   for apicv in 0 1; do
-    expect "selftest: on Intel, the series passes it, enable_apicv=$apicv" 0 'The sender yielded' \
+    expect "selftest: on Intel, the series passes it, enable_apicv=$apicv" 0 'HVCALL_SEND_IPI: the sender yielded' \
       "${intel[@]}" --module-arg "kvm_intel=enable_apicv=$apicv" patched -- "/in/$program"
   done
 else
