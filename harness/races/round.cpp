@@ -247,14 +247,20 @@ class Round {
     answer(step.act, result == 0 ? -EINVAL : result);
   }
 
-  void set_cpuid(const RaceStep& step) {
-    const Kept kept(*this, step.vcpu);
+  // With x2APIC, or without.
+  Cpuid changed_cpuid(const RaceStep& step) const {
     Cpuid cpuid = system_.cpuid();
     for (kvm_cpuid_entry2& entry : std::span(cpuid.entries).first(cpuid.nent)) {
       constexpr std::uint32_t kX2Apic = 1U << 21;
       if (entry.function == 1 && step.value % 2 == 0) entry.ecx &= ~kX2Apic;
     }
-    answer(step.act, vcpus_[step.vcpu]->try_set_cpuid(cpuid));
+    return cpuid;
+  }
+
+  // Of a vCPU that has run: KVM takes what it has already, and refuses anything else.
+  void set_cpuid(const RaceStep& step) {
+    const Kept kept(*this, step.vcpu);
+    answer(step.act, vcpus_[step.vcpu]->try_set_cpuid(changed_cpuid(step)));
   }
 
   void set_slots(const RaceStep& step) {
@@ -314,6 +320,8 @@ class Round {
     try {
       Vcpu& vcpu = added_.emplace_back(system_, vm_.fd(), static_cast<std::uint32_t>(vcpus_.size()),
                                        system_.cpuid());
+      // Before it runs it is taken, while the others' IPIs look for it already.
+      answer(Act::kCpuid, vcpu.try_set_cpuid(changed_cpuid(step)));
       start(vcpu);
     } catch (const KvmError& refusal) {
       counts_.acts[step.act].refused[refusal.error()]++;

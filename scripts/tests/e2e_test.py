@@ -1197,6 +1197,9 @@ def every_check_of_a_linux_guests_program_can_fail():
     found = [
         ("early-free", "linux-madvise", 2, "outlived its shootdown"),
         ("early-free", "linux-unmap", 2, "outlived its shootdown"),
+        ("early-free", "linux-munmap", 2, "outlived its shootdown"),
+        ("early-free", "linux-mprotect", 2, "outlived its shootdown"),
+        ("early-free", "linux-migrate", 2, "outlived its shootdown"),
         ("lost-call", "linux-membarrier", 4, "inside behind its membarrier"),
         ("lost-turn", "linux-futex", 2, "turns and now has turn"),
         ("no-lock", "linux-lock", 4, "did not exclude"),

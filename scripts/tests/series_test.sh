@@ -134,6 +134,7 @@ posted=$tmp/build/post
 verdict 'a posting has results and its poster' "$([[ $(grep -c '^Text x1.500 \[1.250, 1.750\]$' "$posted/0000-cover-letter.patch") == 1 &&
   $(cat "$posted"/*.patch | grep -c '^From: Tester <tester@localhost>$') == 3 &&
   $(cat "$posted"/*.patch | grep -c '^Signed-off-by: Tester <tester@localhost>$') == 3 ]]; echo $?)"
+verdict 'it names the commit it is based on' "$(grep -qx "base-commit: $base" "$posted/0000-cover-letter.patch"; echo $?)"
 tree worktree add -q -b posted "$tmp/posted" "$base"
 verdict 'it applies' "$(git -C "$tmp/posted" am -q "$posted"/000[1-3]-*.patch; echo $?)"
 tree worktree remove --force "$tmp/posted"
