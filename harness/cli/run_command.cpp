@@ -30,6 +30,7 @@
 #include "engine/run.h"
 #include "kvm/workload.h"
 #include "linux/cpuid.h"
+#include "linux/linux_vm.h"
 #include "loop/file_writer.h"
 #include "result/atomic_file.h"
 #include "result/json_reader.h"
@@ -291,13 +292,13 @@ std::string reproduce_script(const Json& arguments, const Result& header) {
     // In the lab every instruction since the boot is part of a run: the same samples
     // come from the same whole command only.
     return text + fmt::format(R"(
-# In the lab ({}). Run it in the checkout that made these: it gives the same
-# samples, if --memory, --module-arg, --append and --file are what they were then.
-exec scripts/lab --machine {} --cpus {} --out "${{1:?name a folder for the results}}" {} -- \
+# In the lab ({}). Run it in the checkout that made these: it gives the same samples,
+# if files that the machine was given are what they were then.
+exec scripts/lab --machine {} --cpus {} {}--out "${{1:?name a folder for the results}}" {} -- \
   {}
 )",
                               header.machine(), lab_option(header.machine()),
-                              environment["cpus_online"].dump(),
+                              environment["cpus_online"].dump(), first_line("/in/.options"),
                               quoted(environment["kernel"].value("name", "")), command);
   }
   text += "\nexec dyield run -o \"${1:?name a folder for the results}\"";
@@ -370,6 +371,8 @@ class ConsoleLog : public spdlog::sinks::base_sink<std::mutex> {
 void log_to(const fs::path& file) {
   auto sink = std::make_shared<ConsoleLog>(file);
   sink->set_pattern("%l: %v");
+  // What a guest has said, too, which goes to a terminal with -v only.
+  spdlog::register_logger(std::make_shared<spdlog::logger>(kGuestLogger, sink));
   spdlog::default_logger()->sinks().push_back(std::move(sink));
 }
 

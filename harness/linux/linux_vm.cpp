@@ -94,7 +94,12 @@ LinuxVm::LinuxVm(const KvmSystem& system, const LinuxGuest& guest, const Config&
 }
 
 LinuxVm::~LinuxVm() {
-  spdlog::debug("the Linux guest's console:\n{}", printable_lines(uart_.text()));
+  auto log = spdlog::default_logger();
+  if (!log->should_log(spdlog::level::debug)) log = spdlog::get(kGuestLogger);
+  if (log) {
+    const auto level = log->name() == kGuestLogger ? spdlog::level::info : spdlog::level::debug;
+    log->log(level, "the Linux guest's console:\n{}", printable_lines(uart_.text()));
+  }
 }
 
 bool LinuxVm::serve(Vcpu& vcpu) {

@@ -14,6 +14,9 @@
 
 namespace dyield {
 
+// The logger that takes a guest's console where the default one does not (spdlog::get()).
+inline constexpr const char* kGuestLogger = "guest";
+
 // What the Linux VMs of a run are made of.
 struct LinuxGuest {
   BzImage image;

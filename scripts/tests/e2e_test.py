@@ -1295,6 +1295,18 @@ def a_linux_guest_comes_up_with_64_vcpus():
 
 
 @test
+def a_results_directory_has_a_linux_guests_console_and_the_machines_options():
+    lab = Lab("patched", "dyield", "-q", "run", "linux-boot", "--vcpus", "2", "--cpus", "2", "--think", "1", "--warmup", "0", "--duration",
+              "0.2", "--limit", "30", "--no-probes", "-o", "/out/d", machine=["--machine", "amd-ple", "--append", "dyield.boot=7"])
+    equal(f"exit status ({lab.err})", lab.status, 0)
+    assert "Linux version" in lab.files["d/console.log"] and "Linux version" not in lab.err, lab.files["d/console.log"]
+    assert " --append dyield.boot=7 " in lab.files["d/reproduce.sh"], lab.files["d/reproduce.sh"]
+    perf = json.loads(lab.files["d/samples.ndjson"])["detail"]["perf"]
+    without_cycles(perf, "--audit")
+    assert all("--no-probes" in perf[name]["absent"] for name in ("context_switches", "cpu_migrations")), perf
+
+
+@test
 def a_linux_guest_that_cannot_run_is_a_sentence_with_its_last_lines():
     command = ("dyield -q run linux-boot --vcpus 2 $0 2>/tmp/e; echo $? $(cat /tmp/e); ")
     cut = "head -c 100000 /lib/guest-bzImage >/tmp/cut; " + command.replace("$0", "--guest-kernel /tmp/cut")
@@ -1494,8 +1506,10 @@ def a_watch_sees_the_vcpus_of_qemu():
                       "timeout 100 ./ld-linux-x86-64.so.2 --library-path . ./qemu-system-x86_64 -L . -accel kvm -M pc "
                       "-smp 4 -m 16 -nodefaults -display none -bios rom.bin -no-reboot -serial file:/out/serial -S "
                       "-qmp pipe:/tmp/q & exec 3>/tmp/q.in; sleep 1; "
+                      + "dyield record --pid $(pidof ld-linux-x86-64.so.2) -o /out/y.rec & record=$!; sleep 2; "
                       + WATCH.format(name="one", options="--pid $(pidof ld-linux-x86-64.so.2)") +
-                      """echo '{"execute":"qmp_capabilities"}{"execute":"cont"}' >&3; wait $one""", files=[q])
+                      """echo '{"execute":"qmp_capabilities"}{"execute":"cont"}' >&3; wait $one; status=$?; """
+                      "kill -INT $record 2>/dev/null; wait $record; exit $status", files=[q])
             equal(f"exit status ({lab.err})", lab.status, 0)
             _, vms = watched(lab.files["one.ndjson"])
             (w,) = vms.values()
@@ -1506,6 +1520,16 @@ def a_watch_sees_the_vcpus_of_qemu():
             if kernel == "patched":
                 assert w["receiver"] > 0 and w["misses"] <= w["kernel"] + w["ready"] + w["relaxed"], w
                 assert w["misses"] <= w["yields_made"] / 20, w
+            # What would the series have chosen? Nobody says whom this guest awaits, so by the vector alone.
+            result = replayed(lab.files["y.rec"])
+            if result is None:
+                continue
+            document, outcomes = result
+            equal(f"{kernel}: PAUSE exits, and decisions recorded", document["decisions"] + document["lost"], w["pause_exits"])
+            equal("the guest has said whom it awaits", document["with_awaited_known"], 0)
+            hit = {name: outcomes[name]["hits"] / outcomes[name]["yields"] for name in ("mainline", "series")}
+            print(f"  {kernel}: of the yields that a policy would make for QEMU's guest, these hit: {hit}", file=sys.stderr)
+            assert hit["series"] > hit["mainline"] > 0, (hit, outcomes)
 
 
 def replayed(recording, *options):
