@@ -81,7 +81,7 @@ series-apply: ## git am the series into KERNEL_TREE, after saying what applies
 series-check: setup ## every patch applies, compiles, is checkpatch and sparse clean
 	@scripts/series check
 
-series-check-more: harness ## with gcc and clang W=1, arm64, s390, riscv; boot each prefix (an hour)
+series-check-more: harness ## gcc and clang W=1, arm64, s390, riscv; boot each prefix; lockdep, selftests
 	@scripts/setup checks
 	@scripts/series check-more
 
