@@ -265,6 +265,15 @@ enum dyield_does {
 	X(HOSTILE_BESIDE_COMPUTE, hostile_beside_compute, hostile,             \
 	  hostile_apic, X2APIC, DYIELD_DOES_HARM, COMPUTE,                     \
 	  "VMs 0, 2, ... do as hostile-icr, VMs 1, 3, ... compute")            \
+	X(HOSTILE_PV_BESIDE_COMPUTE, hostile_pv_beside_compute, hostile,       \
+	  hostile_pv, PV, DYIELD_DOES_HARM, COMPUTE,                           \
+	  "VMs 0, 2, ... do as hostile-pv, VMs 1, 3, ... compute")             \
+	X(HOSTILE_FLOOD_BESIDE_COMPUTE, hostile_flood_beside_compute, hostile, \
+	  hostile_flood, X2APIC, DYIELD_DOES_HARM, COMPUTE,                    \
+	  "VMs 0, 2, ... do as hostile-flood, VMs 1, 3, ... compute")          \
+	X(HOSTILE_SPIN_BESIDE_COMPUTE, hostile_spin_beside_compute, hostile,   \
+	  hostile_spin, X2APIC, DYIELD_DOES_HARM, COMPUTE,                     \
+	  "VMs 0, 2, ... do as hostile-spin, VMs 1, 3, ... compute")           \
 	X(HOSTILE_BOOST_BESIDE_COMPUTE, hostile_boost_beside_compute, hostile, \
 	  hostile_boost, X2APIC, DYIELD_DOES_HARM, COMPUTE,                    \
 	  "VMs 0, 2, ...: all spin for an IPI that vCPU 0 never takes")        \

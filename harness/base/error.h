@@ -19,6 +19,13 @@ enum class ExitCode : int {
   kTimeout = 124,    // a time limit ended the command, as in timeout(1): KVM does not come back
 };
 
+// Of a file that was named and cannot be read: the name is wrong, or the machine has failed.
+constexpr ExitCode code_of_unreadable(int error) {
+  const bool wrong_name = error == ENOENT || error == ENOTDIR || error == EISDIR ||
+                          error == EACCES || error == ENAMETOOLONG || error == ELOOP;
+  return wrong_name ? ExitCode::kUsage : ExitCode::kEnvironment;
+}
+
 // An error that reaches the user as one sentence: what failed, with what, and
 // what to do next. main() prints what() and exits with code().
 class Error : public std::runtime_error {

@@ -69,7 +69,7 @@ constexpr std::array kNotInPlan = {"help", "resume", "output", "json", "dry-run"
 
 void add_options(CLI::App& sub, Options& options);
 
-// A file that comes with the harness; throws Error (kUsage) saying how to make it.
+// A file that comes with the harness; throws Error (kEnvironment) saying how to make it.
 fs::path find_beside(const std::string& given, const std::string& name, const char* what,
                      const char* made_by, const char* option) {
   if (!given.empty()) return given;
@@ -80,7 +80,7 @@ fs::path find_beside(const std::string& given, const std::string& name, const ch
     if (fs::exists(place, error)) return place;
   }
   throw Error(
-      ExitCode::kUsage,
+      ExitCode::kEnvironment,
       fmt::format("The {} ({}) is not beside {}; build it with `{}`, and name it with {} if it is "
                   "elsewhere.",
                   what, name, self.string(), made_by, option));

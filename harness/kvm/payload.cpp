@@ -14,11 +14,12 @@
 namespace dyield {
 namespace {
 
-[[noreturn]] void reject(const std::filesystem::path& file, const std::string& why) {
-  throw Error(ExitCode::kUsage, fmt::format("The guest payload {} cannot be used: {}; build it "
-                                            "again with `make harness` or name another with "
-                                            "--payload.",
-                                            file.string(), why));
+[[noreturn]] void reject(const std::filesystem::path& file, const std::string& why,
+                         ExitCode code = ExitCode::kUsage) {
+  throw Error(code, fmt::format("The guest payload {} cannot be used: {}; build it "
+                                "again with `make harness` or name another with "
+                                "--payload.",
+                                file.string(), why));
 }
 
 // The structure at `offset`, copied out because the file promises no alignment.
@@ -37,7 +38,10 @@ T read_at(const std::vector<std::byte>& bytes, std::uint64_t offset,
 
 Payload Payload::from_file(const std::filesystem::path& file) {
   const std::optional<std::string> text = read_file(file);
-  if (!text) reject(file, "it cannot be read (" + errno_text(errno) + ")");
+  if (!text) {
+    const int error = errno;
+    reject(file, "it cannot be read (" + errno_text(error) + ")", code_of_unreadable(error));
+  }
   std::vector<std::byte> bytes(text->size());
   std::memcpy(bytes.data(), text->data(), text->size());
   return from_bytes(std::move(bytes), file);

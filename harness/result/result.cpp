@@ -172,9 +172,10 @@ Result read_result(const Json& document, const std::string& file) {
 std::string read_text(const fs::path& path) {
   std::optional<std::string> text = read_file(path);
   if (!text) {
-    throw Error(ExitCode::kUsage, fmt::format("Cannot read \"{}\": {}; check the name and its "
-                                              "permissions.",
-                                              path.string(), errno_text(errno)));
+    const int error = errno;
+    throw Error(code_of_unreadable(error),
+                fmt::format("Cannot read \"{}\": {}; check the name and its permissions.",
+                            path.string(), errno_text(error)));
   }
   return std::move(*text);
 }
