@@ -84,6 +84,9 @@ class Watch {
             std::string_view(term) != "dumb";
     emulated_ = collect_environment().contains("lab");
     left_ = options.count;
+    if (options.duration > 0) {
+      end_ = static_cast<std::uint64_t>(std::ceil(options.duration / options.interval));
+    }
   }
 
   void run() {
@@ -99,10 +102,7 @@ class Watch {
         resume();
       }
       const bool last = left_ > 0 && !resting && --left_ == 0;
-      const std::chrono::duration<double> since = Clock::now() - begin_;
-      // A timer's ticks are not the clock's to the last digit.
-      const bool over =
-          options_.duration > 0 && since.count() > options_.duration - options_.interval / 100;
+      const bool over = end_ > 0 && --end_ == 0;
       if (last || over || all_ended(options_.pids)) loop_.stop();
     });
     loop_.run();
@@ -160,6 +160,9 @@ class Watch {
     interval.rests =
         static_cast<std::uint64_t>(std::ceil(std::min(seconds, kDay) / options_.interval));
     rest_ = interval.rests;
+    // The timer has not told of this time.
+    const auto untold = static_cast<std::uint64_t>(patching.count() / options_.interval);
+    if (end_ > 0) end_ = std::max<std::uint64_t>(end_, untold + 1) - untold;
     start_timer(timer_, options_.interval);
   }
 
@@ -202,6 +205,7 @@ class Watch {
   Fd timer_ = make_timer(options_.interval);
   double rested_ = 0;       // seconds before this interval
   std::uint64_t left_ = 0;  // intervals to show; 0: no end
+  std::uint64_t end_ = 0;   // intervals to let pass, shown or not; 0: no end
   std::uint64_t rest_ = 0;  // intervals that are not watched from here on
   bool live_ = false, emulated_ = false, first_ = true;
 };

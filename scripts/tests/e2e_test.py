@@ -1466,6 +1466,8 @@ def a_watch_rests_where_there_are_more_PAUSE_exits_than_its_limit():
             assert abs(before["at_s"] + i["rest_s"] + i["interval_s"] - i["at_s"]) < 1e-6, (before, i)
         # Nobody is said to have waited for a CPU since before the rest.
         assert all(i["vms"][0]["total"]["run_queue_delay"]["sum_ns"] < 4 * i["interval_s"] * 1e9 for i in limited), limited
+        # The rests, and what it takes to put programs on and off, are in --duration.
+        assert limited[-1]["at_s"] < 5, limited[-1]
         assert re.search(r"; rests [1-9]", lab.out), lab.out
 
 
