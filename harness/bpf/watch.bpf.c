@@ -9,9 +9,8 @@
  *
  * As in probes.bpf.c: no global variables, and nothing is streamed.
  */
-#include "watch.h"
-
 #include "lapic.bpf.h"
+#include "watch.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -26,15 +26,14 @@ class WatchProbes {
   // so many vCPU threads. Throws Error (kEnvironment).
   WatchProbes(const std::vector<pid_t>& processes, bool timed, std::uint32_t threads);
   ~WatchProbes();
+  WatchProbes(const WatchProbes&) = delete;
+  WatchProbes& operator=(const WatchProbes&) = delete;
 
   // Takes the programs off what they are attached to, so that they cost nothing, and puts them
   // back. What is counted meanwhile is lost; waits for a CPU under way are forgotten. Neither
   // needs a privilege, nor does read(). attach() throws Error (kEnvironment).
   void detach();
   void attach();
-
-  WatchProbes(const WatchProbes&) = delete;
-  WatchProbes& operator=(const WatchProbes&) = delete;
 
   // By thread, the counts since the attach of every vCPU that has run since. Forgets threads
   // that have ended; their last counts are in this answer, for the last time.
