@@ -47,9 +47,10 @@ A row is a VM or one of its vCPUs:
   recv99   the same, of those that ended with an interrupt pending
 A hit is likely, not certain, to be whom the spinning vCPU waits for: another vCPU may have sent
 that IPI. As the series goes by the same rule, compare kernels by PAUSE/s and recv99, not by hit.
-Where there are more PAUSE exits than --limit, a yield counting as three more, it rests for so
-many intervals as the first line says: its programs are taken off, and cost nothing. The default
-keeps what PAUSE exits cost below 1 % of the whole host's CPU time.
+Where there are more PAUSE exits than --limit, a yield counting as three more and each vCPU that is
+looked at to judge it as 0.7, it rests for so many intervals as the first line says: its programs
+are taken off, and cost nothing. The default keeps what PAUSE exits cost below 1 % of the whole
+host's CPU time (at 3 instructions a nanosecond; --cost measures it).
 n/a: this kernel has no such tier. "tiers by tracepoint": the kernel says why it chose (the
 series); "by state": concluded from the target's state. "lost" counts what the probes missed,
 and each time that a vCPU beyond --threads came.
